@@ -74,9 +74,10 @@ unset COWBIRD_POOL
 
 # cowbird_pids: the Cowbird processes of this test, known by the runtime folder in their environment.
 cowbird_pids() {
-    local p
+    local p exe
+    exe=$(readlink -f "$COWBIRD")
     for p in /proc/[0-9]*; do
-        [ "$(readlink "$p/exe" 2>/dev/null)" = "$(readlink -f "$COWBIRD")" ] || continue
+        [ "$p/exe" -ef "$exe" ] || continue
         tr '\0' '\n' <"$p/environ" 2>/dev/null | grep -qxF "XDG_RUNTIME_DIR=$RUN" && echo "${p#/proc/}"
     done
     return 0
