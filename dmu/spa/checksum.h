@@ -8,7 +8,7 @@
  *
  *   block  |<------------- size - 40 ------------->| magic u64 | 4 x u64 |
  *
- * ZFS: module/zfs/zio_checksum.c, module/zcommon/zfs_fletcher.c.
+ * ZFS: module/zfs/zio_checksum.c, module/zcommon/zfs_fletcher.c. Here: checksum.c, fletcher.c.
  */
 #ifndef COWBIRD_CHECKSUM_H
 #define COWBIRD_CHECKSUM_H

@@ -83,7 +83,7 @@ cowbird_pids() {
     return 0
 }
 
-# shellcheck disable=SC2046 # a list of process ids
+# shellcheck disable=SC2086 # a list of process ids
 cleanup() {
     trap '' INT TERM HUP
     local pids m
@@ -138,7 +138,7 @@ tree() { timeout "$LIMIT" python3 "$TOP/test/support/tree.py" "$@"; }
 same() {
     local what=$1 a=$2 b=$3
     shift 3
-    listing "$a" "$T/.a" "$@" && listing "$b" "$T/.b" "$@" || { not_ok "$what: cannot list"; return 1; }
+    if ! listing "$a" "$T/.a" "$@" || ! listing "$b" "$T/.b" "$@"; then not_ok "$what: cannot list"; return 1; fi
     check "$what" tree diff "$T/.a" "$T/.b"
 }
 listing() {
@@ -148,7 +148,7 @@ listing() {
 }
 
 # cowbird_crash: every daemon of this test dies at once, as in a power cut of the process; its mounts are cleared.
-# shellcheck disable=SC2046
+# shellcheck disable=SC2086
 cowbird_crash() {
     local pids m i
     pids=$(cowbird_pids)

@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
-"""One idea: a random directory tree with everything in it, and a canonical listing by which two trees are compared.
+"""A random directory tree with everything in it, and a canonical listing by which two trees are compared.
 
-  tree.py make SEED DIR [--big]              build a random tree in DIR (made when missing)
-  tree.py change SEED DIR                    mutate it: overwrite, truncate, punch, rename, delete, replace, ...
+  tree.py make SEED DIR [--big] [--narrow]   build a random tree in DIR (made when missing)
+  tree.py change SEED DIR [--narrow]         mutate it: overwrite, truncate, punch, rename, delete, replace, ...
   tree.py list DIR [--no-ns] [--no-xattr]
                                              one line per object, sorted by path
   tree.py diff A B                           compare two listings; exits 1 and shows the first differences
 
 A line: mode uid gid nlink size mtime rdev sha256-or-target xattrs path. A directory's nlink and size are the file
 system's own business and are printed as '-'; whether a range of zeros is a hole is not compared.
+--narrow keeps times within 31 bits, all that zfs-fuse can show. TREE_TRUSTED=1 adds trusted.* xattrs.
 As an ordinary user, what needs root (devices, owners, trusted.*) is left out.
 """
 import ctypes
@@ -22,6 +23,9 @@ import sys
 
 ROOT = os.geteuid() == 0
 LIBC = ctypes.CDLL(None, use_errno=True)
+LIBC.llistxattr.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_size_t]
+LIBC.lgetxattr.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_size_t]
+LIBC.llistxattr.restype = LIBC.lgetxattr.restype = ctypes.c_ssize_t
 KB, MB = 1024, 1024 * 1024
 NOW = 1700000000  # times are drawn around this, so that a tree depends on its seed alone
 
@@ -31,7 +35,8 @@ NOW = 1700000000  # times are drawn around this, so that a tree depends on its s
 class Maker:
     """Random operations under one root. Every random choice comes from self.r, so a seed gives one tree."""
 
-    def __init__(self, seed, root):
+    def __init__(self, seed, root, narrow):
+        self.narrow = narrow
         self.r = random.Random(seed)
         self.root = os.fsencode(root)
         self.pool = self.r.randbytes(MB)
@@ -92,7 +97,8 @@ class Maker:
     def mtime(self):
         sec = NOW + self.r.randrange(-10 ** 8, 10 ** 7)
         if self.r.randrange(40) == 0:
-            sec = self.r.choice([0, 1, 2 ** 31 - 1, 2 ** 31 + 5, 2 ** 32 + 5])
+            far = self.r.choice([0, 1, 2 ** 31 - 1, 2 ** 31 + 5, 2 ** 32 + 5, -5])
+            sec = far if 0 <= far < 2 ** 31 or not self.narrow else sec
         return sec * 10 ** 9 + self.r.randrange(10 ** 9)
 
     # -- one object
@@ -367,19 +373,33 @@ def quote(b):
     return "".join(chr(c) if 33 <= c < 127 and c not in b"\\" else "\\x%02x" % c for c in b)
 
 
+def sized(call, *args):
+    """An xattr call by the rule 'ask for the size, then for the bytes': zfs-fuse answers any other way wrongly."""
+    while True:
+        n = call(*args, None, 0)
+        if n < 0:
+            raise OSError(ctypes.get_errno(), "xattr")
+        buf = ctypes.create_string_buffer(n + 1)
+        got = call(*args, buf, n) if n else 0
+        if got >= 0:
+            return buf.raw[:got]
+        if ctypes.get_errno() != errno.ERANGE:
+            raise OSError(ctypes.get_errno(), "xattr")
+
+
 def xattr_text(path):
     out = []
     try:
-        names = os.listxattr(path, follow_symlinks=False)
+        names = sized(LIBC.llistxattr, path)
     except OSError as e:
         if e.errno in (errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM):
             return "-"
         raise
-    for name in sorted(names):
-        if name.startswith(("user.", "trusted.")):
-            value = os.getxattr(path, name, follow_symlinks=False)
+    for name in sorted(filter(None, names.split(b"\0"))):
+        if name.startswith((b"user.", b"trusted.")):
+            value = sized(LIBC.lgetxattr, path, name)
             shown = quote(value) if len(value) <= 32 else "sha256:%d:%s" % (len(value), hashlib.sha256(value).hexdigest()[:16])
-            out.append("%s=%s" % (quote(os.fsencode(name)), shown))
+            out.append("%s=%s" % (quote(name), shown))
     return ",".join(out) or "-"
 
 
@@ -445,7 +465,8 @@ def diff(a, b):
             rows.append({text.rsplit(" ", 1)[1]: text for text in f.read().splitlines()})
     bad = [p for p in sorted(set(rows[0]) | set(rows[1])) if rows[0].get(p) != rows[1].get(p)]
     for p in bad[:10]:
-        print("- %s\n+ %s" % (rows[0].get(p, "(missing) " + p), rows[1].get(p, "(missing) " + p)))
+        sides = [r.get(p, "(missing) " + p) for r in rows]
+        print("- %s\n+ %s" % tuple(t if len(t) < 300 else t[:200] + "..." + t[-90:] for t in sides))
     errors = [t for r in rows for t in r.values() if t.startswith("ERROR")]
     for t in errors[:5]:
         print("unreadable: " + t)
@@ -458,9 +479,9 @@ def main(argv):
     opts = {a for a in argv if a.startswith("--")}
     args = [a for a in argv if not a.startswith("--")]
     if len(args) == 3 and args[0] == "make":
-        Maker(args[1], args[2]).make("--big" in opts)
+        Maker(args[1], args[2], "--narrow" in opts).make("--big" in opts)
     elif len(args) == 3 and args[0] == "change":
-        Maker("change " + args[1], args[2]).change()
+        Maker("change " + args[1], args[2], "--narrow" in opts).change()
     elif len(args) == 2 and args[0] == "list":
         print("\n".join(listing(args[1], opts)))
     elif len(args) == 3 and args[0] == "diff":
