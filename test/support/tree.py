@@ -12,6 +12,7 @@ system's own business and are printed as '-'; whether a range of zeros is a hole
 --narrow keeps times within 31 bits, all that zfs-fuse can show. TREE_TRUSTED=1 adds trusted.* xattrs.
 As an ordinary user, what needs root (devices, owners, trusted.*) is left out.
 """
+import contextlib
 import ctypes
 import errno
 import hashlib
@@ -124,8 +125,10 @@ class Maker:
         if not self.can_xattr or r.randrange(4):
             return
         plain = not link and stat.S_IFMT(os.lstat(path).st_mode) in (stat.S_IFREG, stat.S_IFDIR)
+        # A host's ext4 keeps one block of xattrs per object: never more than fits there, or trees would differ.
+        room = 3000 - (used_by_xattrs(path) if plain else 0)
         for i in range(r.randrange(1, 4)):
-            value = self.data(r.choice([0, 1, 10, 100, 1000, 3000]))
+            value = self.data(r.choice([0, 1, 10, 100, 1000, 2500]))
             if plain:
                 name = r.choice(["user.a%d", "user.note.%d", "user.ü%d", "user." + "n" * 200 + "%d"]) % i
             elif ROOT and os.environ.get("TREE_TRUSTED") == "1":
@@ -134,12 +137,12 @@ class Maker:
                 return
             if plain and ROOT and os.environ.get("TREE_TRUSTED") == "1" and r.randrange(4) == 0:
                 name = "trusted.t%d" % i
+            room -= len(os.fsencode(name)) + len(value) + 40
+            if room < 0:
+                return
             try:
                 os.setxattr(path, name, value, follow_symlinks=False)
             except OSError as e:
-                # A host's ext4 keeps one block of xattrs: what does not fit is left out.
-                if e.errno in (errno.ENOSPC, errno.E2BIG):
-                    continue
                 if e.errno in (errno.EOPNOTSUPP, errno.ENOSYS):
                     self.can_xattr = False
                     return
@@ -270,12 +273,12 @@ class Maker:
         if op <= 1 and f:
             self.overwrite(f)
         elif op == 2 and f:
-            with writable(f):
+            with self.writable(f):
                 os.truncate(f, r.choice([0, 1, os.lstat(f).st_size // 2, os.lstat(f).st_size + r.randrange(300 * KB)]))
         elif op == 3 and f:
             self.punch(f)
         elif op == 4 and f:
-            with writable(f):
+            with self.writable(f):
                 with open(f, "ab") as h:
                     h.write(self.data(r.randrange(1, 200 * KB)))
         elif op == 5 and f:
@@ -305,8 +308,8 @@ class Maker:
         elif op == 11 and len(dirs) > 3:
             self.move_dir(dirs, files, others)
         elif op == 12 and f and self.can_xattr:
-            for x in os.listxattr(f):
-                if x.startswith("user."):
+            for x in sized(LIBC.llistxattr, f).split(b"\0"):
+                if x.startswith(b"user."):
                     os.removexattr(f, x)
             self.xattrs(f, False)
         else:
@@ -329,14 +332,23 @@ class Maker:
 
     def overwrite(self, path):
         size = os.lstat(path).st_size
-        with writable(path):
+        with self.writable(path):
             fd = os.open(path, os.O_WRONLY)
             for _ in range(self.r.randrange(1, 4)):
                 os.pwrite(fd, self.data(self.r.choice([1, 100, 4096, 131072])), self.r.randrange(size + 1))
             os.close(fd)
-        if self.r.randrange(2):
-            when = self.mtime()
-            os.utime(path, ns=(when, when))
+
+    @contextlib.contextmanager
+    def writable(self, path):
+        """Lets an ordinary user write to a file whose mode forbids it; afterwards mode (a write clears setuid) and
+        times are what the seed says."""
+        mode = os.lstat(path).st_mode & 0o7777
+        if not ROOT:
+            os.chmod(path, mode | 0o600)
+        yield
+        os.chmod(path, mode)
+        when = self.mtime()
+        os.utime(path, ns=(when, when))
 
     def punch(self, path):
         """A hole where data was; where the file system has no hole punching, zeros are written instead."""
@@ -345,25 +357,16 @@ class Maker:
             return
         off = self.r.randrange(size)
         length = min(size - off, self.r.choice([1, 4096, 131072, 10 ** 6]))
-        with writable(path):
+        with self.writable(path):
             fd = os.open(path, os.O_WRONLY)
             if LIBC.fallocate(fd, 3, ctypes.c_long(off), ctypes.c_long(length)) != 0:
                 os.pwrite(fd, b"\0" * length, off)
             os.close(fd)
 
 
-class writable:
-    """Lets an ordinary user write to a file whose mode forbids it, and puts the mode back."""
-
-    def __init__(self, path):
-        self.path, self.mode = path, os.lstat(path).st_mode & 0o7777
-
-    def __enter__(self):
-        if not ROOT:
-            os.chmod(self.path, self.mode | 0o600)
-
-    def __exit__(self, *_):
-        os.chmod(self.path, self.mode)  # a write also clears setuid: put that back too
+def used_by_xattrs(path):
+    names = [n for n in sized(LIBC.llistxattr, path).split(b"\0") if n]
+    return sum(len(n) + len(sized(LIBC.lgetxattr, path, n)) + 40 for n in names)
 
 
 # ---- listing ------------------------------------------------------------------------------------------------------
