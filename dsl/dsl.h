@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * dsl.h - the contract of the dataset layer: a pool of named file systems, their snapshots and clones, and the streams between pools.
+ *
+ *   dsl_pool_open("disk")                                  dmu_send() / dmu_recv_begin(), _stream(), _end()
+ *        |                                                        |
+ *   +----v---------------------------------------------------------v---+
+ *   | dsl_dir (a name, space)  dsl_dataset (a state of a file system)   |   every administrative change is a
+ *   | snapshots: states kept; clones: heads that start from one         |   sync task: check, then sync
+ *   | deadlists: blocks a head gave up that a snapshot still needs      |
+ *   +----+--------------------------------------------------------------+
+ *        | dsl_dataset_objset()
+ *   -----v----------------------------------------------------------------- dmu.h
+ *
+ * Names are "pool/fs/...", "pool/fs@snap". Calls take whole names and return 0 or an errno; the texts for people are tools/'s.
+ *
+ * THE CONFIG LOCK (dp_config_lock). Open context takes it for reading while it resolves names or follows MOS objects; the
+ * syncing thread takes it for writing while it runs sync tasks. Nobody waits for a txg (dsl_sync_task, txg_wait_synced,
+ * dmu_tx_assign with WAIT) while holding it. A hold on a dataset keeps its memory; an *owner* (mount, receive) keeps it from being
+ * destroyed, rolled back or received into; a *long hold* (send) keeps it from being destroyed.
+ * Calls below take and drop the lock themselves unless they say "config lock held".
+ */
+#ifndef COWBIRD_DSL_H
+#define COWBIRD_DSL_H
+
+#include "dmu.h"
+#include "dsl_format.h"
+#include "zap.h"
+
+typedef struct dsl_pool dsl_pool_t;
+typedef struct dsl_dir dsl_dir_t;
+typedef struct dsl_dataset dsl_dataset_t;
+
+/* ---------------------------------------------------------------- pool.c: life cycle ---- */
+
+typedef struct dsl_pool_create_args {
+    const char *pca_name;
+    const char *pca_path;  /* absolute, for the label */
+    uint64_t pca_ashift;   /* 0: 12 */
+    bool pca_compat;       /* compatibility=openzfs: Fletcher-4 instead of XXH3-128 */
+    const nvlist_t *pca_fsprops; /* of the root file system, name -> string; may be NULL */
+    /* Called once for every new ZPL objset to fill it in (fuse/zpl_create.c): DSL knows no file systems. */
+} dsl_pool_create_args_t;
+
+/*
+ * New file systems need their first objects (master node, root directory), which this layer knows nothing of: whoever
+ * sits above hands down how to make them, once, before any create. Called in syncing context with an empty objset of type ZFS.
+ */
+typedef void (*dsl_objset_init_t)(objset_t *os, const nvlist_t *props, dmu_tx_t *tx);
+void dsl_set_objset_init(dsl_objset_init_t fn);
+
+int dsl_pool_create(const disk_t *disk, const dsl_pool_create_args_t *args, dsl_pool_t **dpp);
+#define DSL_POOL_RDONLY 1
+/* ENOENT no label; ENOTSUP an active feature or version we do not have (read-only may still work; the log says which); EIO; ECKSUM */
+int dsl_pool_open(const disk_t *disk, int flags, dsl_pool_t **dpp);
+/* Syncs all, drains deferred frees, closes. Returns the error that suspended the pool, if any; it is closed anyway. */
+int dsl_pool_close(dsl_pool_t *dp);
+/* The same, and the labels say "exported". EBUSY: something is owned. Closed only on success or a pool error. */
+int dsl_pool_export(dsl_pool_t *dp);
+spa_t *dsl_pool_spa(dsl_pool_t *dp);
+objset_t *dsl_pool_mos(dsl_pool_t *dp);
+txg_state_t *dsl_pool_txg(dsl_pool_t *dp);
+const char *dsl_pool_name(dsl_pool_t *dp);
+bool dsl_pool_readonly(dsl_pool_t *dp);
+int dsl_pool_rename(dsl_pool_t *dp, const char *newname); /* import under another name */
+/* Free space for whoever asks without quota: bytes usable by datasets, and used by them. Slop (1/32, 128 MiB at least
+ * on large, an eighth at most on small pools) is left out. */
+void dsl_pool_space(dsl_pool_t *dp, uint64_t *avail, uint64_t *used);
+bool dsl_pool_is_compat(dsl_pool_t *dp);
+bool dsl_feature_active(dsl_pool_t *dp, const char *guid);
+
+/* ---------------------------------------------------------------- synctask.c ---- */
+
+typedef int (*dsl_checkfunc_t)(void *arg, dmu_tx_t *tx);
+typedef void (*dsl_syncfunc_t)(void *arg, dmu_tx_t *tx);
+typedef enum dsl_space_check {
+    DSL_SPACE_NORMAL,   /* ENOSPC when the pool is full */
+    DSL_SPACE_RESERVED, /* may use half the slop: destroys and other relief */
+    DSL_SPACE_NONE
+} dsl_space_check_t;
+/*
+ * The only way to make an administrative change. check: in open context, then again in syncing context, config lock held
+ * (read, then write); it must change nothing. sync: in syncing context, config lock held for writing; it cannot fail. Returns check's error, or 0
+ * when the change is on disk. blocks: a rough number of MOS blocks it will write.
+ */
+int dsl_sync_task(dsl_pool_t *dp, dsl_checkfunc_t check, dsl_syncfunc_t sync, void *arg, int blocks, dsl_space_check_t space);
+/* From the syncing thread, or fire-and-forget from open context: no check, not waited for. */
+void dsl_sync_task_nowait(dsl_pool_t *dp, dsl_syncfunc_t sync, void *arg, uint64_t txg);
+
+/* ---------------------------------------------------------------- dir.c, dataset.c: holds ---- */
+
+/* ENOENT, ENAMETOOLONG, EINVAL a bad name. tag: for leak messages. */
+int dsl_dataset_hold(dsl_pool_t *dp, const char *name, const void *tag, dsl_dataset_t **dsp);
+int dsl_dataset_hold_obj(dsl_pool_t *dp, uint64_t dsobj, const void *tag, dsl_dataset_t **dsp);
+void dsl_dataset_rele(dsl_dataset_t *ds, const void *tag);
+/* A hold that excludes other owners and destruction. EBUSY. An inconsistent one (being received): EBUSY unless inconsistent_ok. */
+int dsl_dataset_own(dsl_pool_t *dp, const char *name, bool inconsistent_ok, const void *tag, dsl_dataset_t **dsp);
+void dsl_dataset_disown(dsl_dataset_t *ds, const void *tag);
+void dsl_dataset_long_hold(dsl_dataset_t *ds, const void *tag);
+void dsl_dataset_long_rele(dsl_dataset_t *ds, const void *tag);
+bool dsl_dataset_long_held(dsl_dataset_t *ds);
+/* Its objset, opened at the first call and kept while the dataset is in memory. Snapshots' are read-only. */
+int dsl_dataset_objset(dsl_dataset_t *ds, objset_t **osp);
+void dsl_dataset_name(dsl_dataset_t *ds, char *name); /* ZFS_MAX_DATASET_NAME_LEN bytes; config lock NOT needed */
+dsl_pool_t *dsl_dataset_pool(dsl_dataset_t *ds);
+uint64_t dsl_dataset_obj(dsl_dataset_t *ds);
+bool dsl_dataset_is_snapshot(dsl_dataset_t *ds);
+void dsl_dataset_phys(dsl_dataset_t *ds, dsl_dataset_phys_t *copy); /* as of now */
+/* Anything written since its latest snapshot? */
+bool dsl_dataset_modified_since_snap(dsl_dataset_t *ds);
+
+/* Everything list and get show, taken at one moment. Bytes. */
+typedef struct dsl_stats {
+    char dst_name[ZFS_MAX_DATASET_NAME_LEN];
+    char dst_origin[ZFS_MAX_DATASET_NAME_LEN]; /* empty: none */
+    bool dst_snapshot, dst_inconsistent;
+    uint64_t dst_dsobj;
+    dmu_objset_type_t dst_type;
+    uint64_t dst_guid, dst_creation, dst_createtxg;
+    uint64_t dst_used, dst_avail, dst_referenced, dst_lreferenced, dst_unique;
+    uint64_t dst_usedby[DD_USED_NUM];
+    uint64_t dst_logicalused, dst_written;
+    uint64_t dst_compressratio, dst_refcompressratio; /* in 1/100 */
+    uint64_t dst_quota, dst_reserved;
+    uint64_t dst_numclones, dst_objects;
+} dsl_stats_t;
+int dsl_dataset_stats(dsl_pool_t *dp, const char *name, dsl_stats_t *st);
+
+/* Walk by name; hidden names ($ORIGIN, %recv) are left out. cb's error ends it and is returned. Names are collected first, so that cb may
+ * do anything. Children and snapshots come sorted (snapshots by creation txg). */
+typedef int (*dsl_name_cb_t)(void *arg, const char *name);
+int dsl_for_each_child(dsl_pool_t *dp, const char *fs, dsl_name_cb_t cb, void *arg);
+int dsl_for_each_snapshot(dsl_pool_t *dp, const char *fs, dsl_name_cb_t cb, void *arg);
+/* The dataset with this guid (snapshots: snapshot true), anywhere below root (NULL: the pool). ENOENT */
+int dsl_find_by_guid(dsl_pool_t *dp, uint64_t guid, bool snapshot, char *name);
+/* EINVAL, ENAMETOOLONG; reason (may be NULL) a static text. ZFS: zfs_namecheck.c */
+int dsl_name_check(const char *name, const char **reason);
+
+/* ---------------------------------------------------------------- operations (create, snapshot, clone, destroy, ...) ---- */
+
+/* EEXIST, ENOENT parent, ENOSPC. props: name -> string, as `zfs create -o`; already checked by dsl_prop_check. */
+int dsl_create(dsl_pool_t *dp, const char *name, dmu_objset_type_t type, const nvlist_t *props);
+/* n names "fs@snap", all or none, in one txg. EEXIST, ENOENT, ENOSPC; *failed (may be NULL) the index of the name to blame. */
+int dsl_snapshot(dsl_pool_t *dp, const char *const *names, int n, const nvlist_t *props, int *failed);
+int dsl_clone(dsl_pool_t *dp, const char *origin, const char *name, const nvlist_t *props);
+/* Snapshots, all or none, any order. EBUSY held or owned; EEXIST has clones; ENOENT. */
+int dsl_destroy_snapshots(dsl_pool_t *dp, const char *const *names, int n, int *failed);
+/* A head (file system or clone) without snapshots and children. EBUSY owned, ENOTEMPTY has snapshots or children. */
+int dsl_destroy_head(dsl_pool_t *dp, const char *name);
+/* The latest snapshot's state again. EBUSY owned; ESRCH no snapshot. Used by receive's clean-up; the command comes with issue 3. */
+int dsl_rollback(dsl_pool_t *dp, const char *fs);
+
+/* ---------------------------------------------------------------- prop.c: properties ---- */
+
+typedef enum dsl_prop_source { PROP_SRC_DEFAULT, PROP_SRC_LOCAL, PROP_SRC_INHERITED, PROP_SRC_RECEIVED, PROP_SRC_NONE } dsl_prop_source_t;
+typedef enum dsl_prop_type { PROP_NUMBER, PROP_INDEX, PROP_STRING } dsl_prop_type_t;
+typedef struct dsl_prop_desc {
+    const char *pd_name;
+    dsl_prop_type_t pd_type;
+    bool pd_settable, pd_inherit;
+    const char *pd_default;          /* as text */
+    const char *const *pd_values;    /* PROP_INDEX: NULL-terminated names; their stored numbers in pd_numbers */
+    const uint64_t *pd_numbers;
+    const char *pd_help;             /* values in words, as zfs get prints them in usage */
+} dsl_prop_desc_t;
+const dsl_prop_desc_t *dsl_prop_lookup(const char *name); /* NULL: unknown (user properties contain ':') */
+const dsl_prop_desc_t *dsl_prop_next(const dsl_prop_desc_t *d); /* the table, in zfs's order; NULL starts */
+/* Text to a stored value: EINVAL with a static reason; ENOTSUP read-only property. */
+int dsl_prop_check(const char *name, const char *value, const char **reason);
+/* The value as text, and where it comes from (source name in setpoint, ZFS_MAX_DATASET_NAME_LEN bytes; may be NULL). */
+int dsl_prop_get(dsl_pool_t *dp, const char *ds, const char *prop, char *value, size_t n, dsl_prop_source_t *src, char *setpoint);
+int dsl_prop_get_u64(dsl_pool_t *dp, const char *ds, const char *prop, uint64_t *value);
+int dsl_prop_set(dsl_pool_t *dp, const char *ds, const nvlist_t *props); /* name -> string; all or none, one txg */
+int dsl_prop_inherit(dsl_pool_t *dp, const char *ds, const char *prop);
+/* Names of user properties (containing ':') visible at ds. */
+int dsl_prop_for_each_user(dsl_pool_t *dp, const char *ds, dsl_name_cb_t cb, void *arg);
+/* Called (from any thread, no locks held) after properties of a dataset or a parent changed. */
+void dsl_prop_set_listener(dsl_pool_t *dp, void (*fn)(void *arg), void *arg);
+
+/* ---------------------------------------------------------------- scan.c: scrub ---- */
+
+typedef struct dsl_scan_progress {
+    uint64_t sp_done, sp_total; /* bytes (allocated) */
+    uint64_t sp_errors, sp_repaired;
+    uint64_t sp_start, sp_end;  /* s since 1970; end 0 while running */
+    bool sp_canceled;
+} dsl_scan_progress_t;
+/* Reads every copy of every block of the pool (MOS, heads, snapshots; each block once), repairs what it can, adds the rest to
+ * the error log. Runs in the calling thread beside all else. *cancel != 0 ends it: EINTR. */
+int dsl_scrub(dsl_pool_t *dp, void (*progress)(void *arg, const dsl_scan_progress_t *p), void *arg, const volatile int *cancel);
+void dsl_scan_last(dsl_pool_t *dp, dsl_scan_progress_t *p); /* the last or running one since open */
+
+/* ---------------------------------------------------------------- send.c, recv.c, stream.c ---- */
+
+/* Where a stream's error lies, for the message. */
+typedef struct stream_error {
+    uint64_t se_record; /* number, from 0 */
+    uint64_t se_offset; /* byte in the stream */
+    char se_text[200];  /* what is wrong, one clause, no newline */
+} stream_error_t;
+
+typedef struct dmu_send_args {
+    const char *dsa_tosnap;       /* "fs@snap" */
+    const char *dsa_fromsnap;     /* "fs@snap" of the same file system (or its origin), or NULL */
+    bool dsa_fromorigin;          /* a clone, as an increment on its origin */
+    int dsa_fd;
+    uint64_t *dsa_off;            /* grows with every byte written (atomic store) */
+    const volatile int *dsa_cancel; /* may be NULL */
+    traverse_stats_t dsa_stats;   /* out */
+} dmu_send_args_t;
+/* EINVAL not a snapshot, or both sources given; EXDEV the source is no earlier snapshot of the same file system; EINTR canceled;
+ * EPIPE the reader went away; EIO/ECKSUM damage. ZFS: dmu_send.c */
+int dmu_send(dsl_pool_t *dp, dmu_send_args_t *args);
+/* Bytes a stream would have, about. */
+int dmu_send_estimate(dsl_pool_t *dp, const dmu_send_args_t *args, uint64_t *bytes);
+
+struct drr_begin; /* stream.h */
+typedef struct dmu_recv_cookie dmu_recv_cookie_t;
+/*
+ * tofs: where to; tosnap: the snapshot's name without '@'. drrb as read from the stream, in its own byte order. origin: a snapshot's name for clone streams (NULL: found
+ * by guid). EINVAL/ENOTSUP bad or unknown stream; ENOENT parent; EEXIST; ENODEV no matching snapshot; ETXTBSY changed since and !force;
+ * EBUSY mounted or in use. On success the dataset is owned and inconsistent until _end or the clean-up in _stream's failure.
+ */
+int dmu_recv_begin(dsl_pool_t *dp, const char *tofs, const char *tosnap, const struct drr_begin *drrb, bool force, const char *origin,
+                   stream_error_t *se, dmu_recv_cookie_t **drcp);
+/* The records after BEGIN, through END. Any error: everything is as before, the cookie is gone. ZFS: dmu_recv.c */
+int dmu_recv_stream(dmu_recv_cookie_t *drc, int fd, uint64_t *off, const volatile int *cancel, stream_error_t *se);
+int dmu_recv_end(dmu_recv_cookie_t *drc);
+
+/* All of `receive` for one stream: reads BEGIN, maps names, begin + stream + end. name: "fs" or "fs@snap"; with use_last ("-e") or
+ * drop_first ("-d") as zfs receive. received (may be NULL): the snapshot's full name, ZFS_MAX_DATASET_NAME_LEN bytes. */
+typedef struct dmu_receive_args {
+    const char *dra_target;
+    bool dra_force, dra_drop_first, dra_use_last, dra_dryrun;
+    const char *dra_origin;
+    int dra_fd;
+    uint64_t *dra_off;
+    const volatile int *dra_cancel;
+} dmu_receive_args_t;
+int dmu_receive(dsl_pool_t *dp, const dmu_receive_args_t *args, char *received, stream_error_t *se);
+
+#endif
