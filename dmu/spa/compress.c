@@ -365,7 +365,7 @@ zio_compress_name(enum zio_compress c, int level, char *buf, size_t n)
 {
     if (c == ZIO_COMPRESS_ZSTD)
         return zstd_name(level, buf, n);
-    if (is_gzip(c)) {
+    if (is_gzip(c) && c != ZIO_COMPRESS_GZIP_6) { /* the sixth is called gzip, as in ZFS */
         snprintf(buf, n, "gzip-%d", (int)c - ZIO_COMPRESS_GZIP_1 + 1);
         return buf;
     }

@@ -44,7 +44,7 @@ lzjb_compress(const uint8_t *src, size_t s_len, uint8_t *dst, size_t d_cap)
 
     for (int bit = 8; in < s_len; bit++) {
         if (bit == 8) {
-            if (out + 1 + 16 > d_cap) /* the largest group may not fit */
+            if (out >= d_cap)
                 return 0;
             bit = 0;
             map = out++;
@@ -57,6 +57,8 @@ lzjb_compress(const uint8_t *src, size_t s_len, uint8_t *dst, size_t d_cap)
             *slot = (uint32_t)in + 1;
             len = match_length(src, s_len, in, dist);
         }
+        if (d_cap - out < (len == 0 ? 1u : 2u))
+            return 0;
         if (len == 0) {
             dst[out++] = src[in++];
             continue;
