@@ -29,7 +29,12 @@
 #define EFRAGS EBADR /* no free run is long enough */
 
 /* Every origin of an error passes through SET_ERROR; COWBIRD_TRACE_ERRORS=1 in the environment prints file:line. */
-#define SET_ERROR(err) set_error_at((err), __FILE__, __LINE__, __func__)
+#define SET_ERROR(err)                                                                             \
+    ({                                                                                             \
+        int set_err_ = (err); /* the compiler sees that it is not 0 */                             \
+        set_error_at(set_err_, __FILE__, __LINE__, __func__);                                      \
+        set_err_;                                                                                  \
+    })
 int set_error_at(int err, const char *file, int line, const char *func);
 
 /* One line for people: strerror() plus ECKSUM and EFRAGS. */

@@ -63,6 +63,9 @@ void nvlist_add_byte_array(nvlist_t *nvl, const char *name, const uint8_t *v, ui
 void nvlist_add_uint64_array(nvlist_t *nvl, const char *name, const uint64_t *v, uint32_t n);
 void nvlist_add_nvlist(nvlist_t *nvl, const char *name, const nvlist_t *v);
 void nvlist_add_nvlist_array(nvlist_t *nvl, const char *name, nvlist_t *const *v, uint32_t n);
+/* Any type: v points to the value (a string's or list's own pointer), or to the first of n elements. */
+void nvlist_add_value(nvlist_t *nvl, const char *name, data_type_t type, const void *v, uint32_t n);
+void nvlist_add_nvpair(nvlist_t *nvl, const nvpair_t *nvp); /* a copy of a pair of another list */
 int nvlist_remove(nvlist_t *nvl, const char *name); /* ENOENT */
 
 /* Lookups: 0, or ENOENT when the name is absent or has another type. */
