@@ -26,6 +26,13 @@ ZF_PID=
 ok() { N_OK=$((N_OK + 1)); echo "ok - $NAME: $*"; }
 not_ok() { N_BAD=$((N_BAD + 1)); echo "not ok - $NAME: $*"; }
 
+
+# failed WHAT: not ok, and what the command last said (in $T/.out).
+failed() {
+    not_ok "$*"
+    tail -n 30 "$T/.out" | cut -c1-400 | sed 's/^/#   /'
+}
+
 # skip REASON: the whole test cannot run here. Under CI a missing program is a failure, not an excuse.
 skip() {
     if [ "${CI:-}" = true ] || [ "${CI:-}" = 1 ]; then not_ok "cannot run: $*"; finish; fi
@@ -40,8 +47,7 @@ check() {
     shift
     "$@" >"$T/.out" 2>&1 </dev/null || rc=$?
     if [ $rc = 0 ]; then ok "$what"; return 0; fi
-    not_ok "$what (exit $rc: $*)"
-    tail -n 30 "$T/.out" | cut -c1-400 | sed 's/^/#   /'
+    failed "$what (exit $rc: $*)"
     return 1
 }
 
@@ -54,8 +60,7 @@ quiet() {
     shift
     "$@" >"$T/.out" 2>&1 </dev/null || rc=$?
     [ $rc = 0 ] && return 0
-    not_ok "$what (exit $rc: $*)"
-    tail -n 30 "$T/.out" | cut -c1-400 | sed 's/^/#   /'
+    failed "$what (exit $rc: $*)"
     finish
 }
 
@@ -145,6 +150,37 @@ listing() {
     local from=$1 to=$2
     shift 2
     if [ -d "$from" ]; then tree list "$from" "$@" >"$to"; else cp "$from" "$to"; fi
+}
+
+# cowbird_pool NAME SIZE [pool create options]: $T/NAME.img holds the pool, mounted at $T/NAME.
+cowbird_pool() {
+    local name=$1 size=$2
+    shift 2
+    mkdir -p "$T/$name"
+    quiet "pool create $name" cowbird pool create "$@" -s "$size" "$name" "$T/$name.img"
+    quiet "mount $name" cowbird mount "$name" "$T/$name"
+}
+
+# cowbird_close NAME: unmounted and exported; the file is at rest.
+cowbird_close() {
+    quiet "unmount $1" cowbird unmount "$1"
+    quiet "export $1" cowbird -f "$T/$1.img" pool export "$1"
+}
+
+# send_to FILE ARGS...: cowbird send into a file; a step that must work.
+send_to() {
+    local to=$1
+    shift
+    cowbird send "$@" >"$to" 2>"$T/.out" </dev/null || { failed "send $*"; finish; }
+}
+
+# receive_from FILE ARGS...: cowbird receive from a file; a claim, and the test ends when it fails.
+receive_from() {
+    local from=$1
+    shift
+    if cowbird receive "$@" <"$from" >"$T/.out" 2>&1; then ok "receive $(basename "$from")"; return; fi
+    failed "receive $* <$(basename "$from")"
+    finish
 }
 
 # cowbird_crash: every daemon of this test dies at once, as in a power cut of the process; its mounts are cleared.

@@ -3,6 +3,7 @@
 
   tree.py make SEED DIR [--big] [--narrow]   build a random tree in DIR (made when missing)
   tree.py change SEED DIR [--narrow]         mutate it: overwrite, truncate, punch, rename, delete, replace, ...
+  tree.py many N DIR                         a new directory of N entries, most of them empty files
   tree.py list DIR [--no-ns] [--no-xattr]
                                              one line per object, sorted by path
   tree.py diff A B                           compare two listings; exits 1 and shows the first differences
@@ -485,6 +486,8 @@ def main(argv):
         Maker(args[1], args[2], "--narrow" in opts).make("--big" in opts)
     elif len(args) == 3 and args[0] == "change":
         Maker("change " + args[1], args[2], "--narrow" in opts).change()
+    elif len(args) == 3 and args[0] == "many":
+        Maker(0, args[2], True).many(os.fsencode(args[2]), int(args[1]))
     elif len(args) == 2 and args[0] == "list":
         print("\n".join(listing(args[1], opts)))
     elif len(args) == 3 and args[0] == "diff":
