@@ -223,10 +223,12 @@ zdb_clean() {
 
 # ---- zfs-fuse -------------------------------------------------------------------------------------------------------
 
-# zfsfuse_start DIR: a daemon of our own; DIR keeps its log. One at a time per test.
+# zfsfuse_start DIR [OPTION...]: a daemon of our own with these options (-x, xattrs, when none is given); DIR keeps
+# its log. One at a time per test.
 zfsfuse_start() {
     local dir=$1 libs i
     shift
+    [ $# != 0 ] || set -- -x
     mkdir -p "$dir"
     libs=$(echo "$PEERS"/zfs-fuse/lib/*-linux-gnu "$PEERS"/zfs-fuse/usr/lib/*-linux-gnu | tr ' ' ':')
     # shellcheck disable=SC2016 # $ZFSFUSE and "$@" are the inner shell's
@@ -234,7 +236,7 @@ zfsfuse_start() {
         setpriv --pdeathsig KILL unshare -m --propagation private sh -c '
             mount -t tmpfs none /run && mount -t tmpfs none /var/lib || exit 1
             mkdir -p /var/run/zfs /run/lock /var/lock/zfs /var/lib/zfs || exit 1
-            cd /; ulimit -c 0; exec "$ZFSFUSE" --no-daemon --no-kstat-mount -x "$@"' sh "$@" \
+            cd /; ulimit -c 0; exec "$ZFSFUSE" --no-daemon --no-kstat-mount "$@"' sh "$@" \
         >"$dir/zfs-fuse.log" 2>&1 </dev/null &
     ZF_PID=$!
     ZF_LIBS=$libs
