@@ -35,6 +35,11 @@ typedef struct errlog_entry {
     zbookmark_t ee_zb;
 } errlog_entry_t;
 
+typedef struct name_entry {
+    list_node_t ne_node; /* in spa_names */
+    char *ne_name;
+} name_entry_t;
+
 struct spa {
     /* constant */
     disk_t spa_disk;
@@ -54,11 +59,12 @@ struct spa {
     uint64_t spa_committed;    /* atomic: its txg, changed under spa_heal_lock */
     bool spa_labels_blank;     /* a new pool: what lies on the device is somebody else's */
     unsigned spa_labels_stale; /* bit l: label l does not hold what the best label said at open */
+    nvlist_t *spa_label_disk;  /* what the labels on disk say */
 
     /* spa_lock */
     kmutex_t spa_lock;
-    char *spa_name_;          /* atomic pointer; old names live on in spa_names */
-    nvlist_t *spa_names;
+    char *spa_name_;          /* atomic; into one of spa_names */
+    list_t spa_names;         /* name_entry_t: the name and those before, which somebody may still look at */
     nvlist_t *spa_config;     /* the label's list as it should be */
     bool spa_config_dirty;    /* and as it is not yet on disk */
     list_t spa_errlog;        /* errlog_entry_t, newest last */
@@ -150,7 +156,7 @@ uint64_t zio_asize(spa_t *spa, uint64_t psize); /* rounded up to 2^ashift */
 
 /* A buffer of this thread, at least n bytes, valid until the next call with the same slot. */
 void *zio_scratch(int slot, size_t n);
-enum { SCRATCH_COMPRESS, SCRATCH_PHYS, SCRATCH_SCRUB, SCRATCH_PAD, SCRATCH_SLOTS };
+enum { SCRATCH_COMPRESS, SCRATCH_PHYS, SCRATCH_SCRUB, SCRATCH_SLOTS };
 
 /* ---- range.c ---- */
 
