@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * cmd.h - what the commands share. A command is one function over a cmd_env_t; it never touches stdout, the working
+ * directory or exit(), because the daemon runs the very same function for its clients, many at a time.
+ *
+ *   main.c      finds the command            env.c    finds the pool: a daemon (then the command line travels there),
+ *   opt.c       options, reentrant                    the list of known pools, -f FILE or COWBIRD_POOL
+ *   text.c      sizes, times, sentences      known.c  the list of known pools, the runtime directory
+ *   values.c    one property of one dataset  daemon.c mount, unmount, export: the process that keeps a pool open
+ *
+ * Exit codes: 0 done, 1 failed, 2 wrong usage.
+ */
+#ifndef COWBIRD_CMD_H
+#define COWBIRD_CMD_H
+
+#include <stdio.h>
+#include "dsl.h"
+
+#define NAMELEN ZFS_MAX_DATASET_NAME_LEN
+
+typedef struct daemon_state daemon_state_t;
+
+typedef struct cmd_env {
+    FILE *out, *err;
+    int fd_in, fd_out; /* raw, for streams */
+    int fd_err;
+    const char *cwd;   /* the caller's, for relative paths */
+    const volatile int *cancel;
+    int argc;          /* the whole command line, for forwarding */
+    char **argv;
+    const char *file;  /* -f FILE, or COWBIRD_POOL */
+    const char *verb;  /* "cowbird", "zfs" or "zpool": begins messages */
+    daemon_state_t *daemon; /* we are in it; else NULL */
+    dsl_pool_t *pool;  /* open in this process */
+} cmd_env_t;
+
+typedef struct cmd {
+    const char *c_name;
+    const char *c_args; /* one line per form, for usage */
+    const char *c_help; /* a paragraph or more */
+    int (*c_run)(cmd_env_t *env, int argc, char **argv); /* argv[0] is the command's name */
+} cmd_t;
+extern const cmd_t dataset_commands[], pool_commands[]; /* end with c_name NULL */
+int cmd_dispatch(cmd_env_t *env, int argc, char **argv);
+void cmd_usage(cmd_env_t *env, const cmd_t *c, FILE *f);
+
+/* ---- opt.c ---- */
+typedef struct opt {
+    int o_argc;
+    char **o_argv;
+    int o_ind;         /* after the last option: the first operand */
+    const char *o_arg;
+    const char *o_pos; /* inside a bundle */
+    char o_bad;
+} opt_t;
+/* spec as in getopt(3). Returns the letter, -1 at the end, '?' for an unknown one or a missing argument (o_bad). */
+int opt_next(opt_t *o, const char *spec);
+/* Complains about a bad option or operand count and shows the usage; returns 2. */
+int usage_error(cmd_env_t *env, const char *command, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+int opt_bad(cmd_env_t *env, const char *command, const opt_t *o);
+
+/* ---- env.c ---- */
+#define ENV_RDONLY 1
+/*
+ * The pool of a dataset or pool name, open in this process. A client that finds a daemon for it hands over the
+ * whole command line and ends there: this call then does not return. 0, or 1 after a message.
+ */
+int env_pool(cmd_env_t *env, const char *name, int flags, dsl_pool_t **dpp);
+/* The same without a name (list): calls fn once for each pool that can be had, in order of names. In a client with daemons
+ * about, fn runs for pools opened here; for others the command line travels with the pool's name appended. */
+int env_each_pool(cmd_env_t *env, int flags, int (*fn)(cmd_env_t *env, dsl_pool_t *dp, void *arg), void *arg);
+void env_close(cmd_env_t *env); /* client: closes the pool opened here, reporting its error; */
+bool env_canceled(const cmd_env_t *env);
+/* An absolute path from one the caller gave. Freed by the caller. */
+char *env_path(const cmd_env_t *env, const char *path);
+
+/* ---- known.c ---- */
+int known_rundir(char *path, size_t n);                              /* made 0700 when missing */
+int known_socket(const char *pool, char *path, size_t n);
+void known_add(const char *pool, const char *file);                  /* best effort */
+void known_remove(const char *pool);
+int known_find(const char *pool, char *file, size_t n);              /* ENOENT */
+int known_each(int (*fn)(void *arg, const char *pool, const char *file), void *arg);
+/* Files of pools that daemons serve: "POOL.file" in the runtime directory. */
+void known_daemon_set(const char *pool, const char *file);
+void known_daemon_clear(const char *pool);
+int known_daemon_find(const char *file, char *pool, size_t n);       /* by the file's real path; ENOENT */
+int known_each_daemon(int (*fn)(void *arg, const char *pool), void *arg);
+
+/* ---- text.c ---- */
+/* "cannot create 'tank/a': dataset already exists"; returns 1. The errno's words are zfs(8)'s. */
+int fail(cmd_env_t *env, int err, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+int failx(cmd_env_t *env, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+const char *zfs_strerror(int err);
+/* 3 significant digits and a unit, as zfs list prints them ("0B", "512B", "1.50K", "24.3M"). buf of 16. */
+char *nicebytes(uint64_t v, char *buf);
+/* "10G", "1.5T", "131072"; false when malformed or too large. */
+bool parse_size(const char *text, uint64_t *v);
+char *nicetime(uint64_t seconds, char *buf, size_t n); /* "Sun Nov 22 10:46 2026" */
+/* A table with columns as wide as needed: tabs and no header with script. */
+typedef struct table table_t;
+table_t *table_new(int columns, bool script);
+void table_head(table_t *t, int col, const char *title, bool right);
+void table_cell(table_t *t, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void table_print(table_t *t, FILE *f); /* and free */
+
+/* ---- progress.c ---- bytes, rate and ETA on a terminal, silence in a pipe ---- */
+typedef struct progress progress_t;
+progress_t *progress_start(cmd_env_t *env, const char *what, const uint64_t *done, uint64_t total); /* total 0: unknown */
+void progress_total(progress_t *p, uint64_t total);
+void progress_stop(progress_t *p);
+
+/* ---- values.c ---- */
+typedef struct value {
+    char v_text[1100];
+    char v_source[NAMELEN + 20]; /* "-", "default", "local", "inherited from tank" */
+} value_t;
+/* One property of a dataset whose stats are at hand. exact: as -p. ENOENT: no such property; the text is "-" where it has no meaning. */
+int value_get(cmd_env_t *env, dsl_pool_t *dp, const dsl_stats_t *st, const char *prop, bool exact, value_t *v);
+bool value_is_numeric(const char *prop); /* sorts by number, aligns right */
+uint64_t value_number(const dsl_stats_t *st, const char *prop, const value_t *exact);
+/* The properties `get all` shows for this dataset, in order; NULL ends. */
+const char *value_next(const dsl_stats_t *st, int *cursor);
+
+/* ---- daemon.c ---- */
+int cmd_mount(cmd_env_t *env, int argc, char **argv);
+int cmd_unmount(cmd_env_t *env, int argc, char **argv);
+int cmd_pool_export(cmd_env_t *env, int argc, char **argv);
+/* Before a dataset is destroyed or received into; and after anything changed. No-ops without a daemon. */
+int daemon_release(cmd_env_t *env, const char *dataset);
+void daemon_refresh(cmd_env_t *env);
+bool daemon_is_mounted(cmd_env_t *env, const char *dataset);
+
+/* ---- the commands ---- */
+int cmd_create(cmd_env_t *env, int argc, char **argv);
+int cmd_destroy(cmd_env_t *env, int argc, char **argv);
+int cmd_snapshot(cmd_env_t *env, int argc, char **argv);
+int cmd_clone(cmd_env_t *env, int argc, char **argv);
+int cmd_list(cmd_env_t *env, int argc, char **argv);
+int cmd_get(cmd_env_t *env, int argc, char **argv);
+int cmd_set(cmd_env_t *env, int argc, char **argv);
+int cmd_inherit(cmd_env_t *env, int argc, char **argv);
+int cmd_send(cmd_env_t *env, int argc, char **argv);
+int cmd_receive(cmd_env_t *env, int argc, char **argv);
+int cmd_pool_create(cmd_env_t *env, int argc, char **argv);
+int cmd_pool_list(cmd_env_t *env, int argc, char **argv);
+int cmd_pool_status(cmd_env_t *env, int argc, char **argv);
+int cmd_pool_import(cmd_env_t *env, int argc, char **argv);
+int cmd_pool_scrub(cmd_env_t *env, int argc, char **argv);
+int cmd_pool_get(cmd_env_t *env, int argc, char **argv);
+int cmd_pool_destroy(cmd_env_t *env, int argc, char **argv);
+/* "-o name=value" options: checked, then added to props. 0, or 1 after a message. */
+int add_property(cmd_env_t *env, nvlist_t *props, const char *assignment);
+void collect_depth(dsl_pool_t *dp, const char *fs, int depth, bool snaps, int (*fn)(void *arg, const char *name), void *arg);
+
+#endif
