@@ -1,80 +1,107 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * dsl_impl.h - inside the dataset layer: pools, directories and datasets in memory.
+ * dsl_impl.h - inside the dataset layer: pools, directories and datasets in memory, and the pieces sync tasks are made of.
  *
- * Every *_phys struct is kept as a copy in memory, guarded by its object's lock, and written back into its bonus buffer by
- * the syncing thread, once per pass, when dirty. So open context reads numbers without touching a MOS buffer, and the MOS's own buffers are changed
- * by one thread only.
+ * THE IDEA. Every *_phys struct lives as a copy in memory, guarded by its object's lock. The syncing thread marks it dirty
+ * and writes it back into its bonus buffer once per pass. So open context reads numbers without touching a MOS buffer.
  *
- * LOCK ORDER   dp_config_lock -> ds_opening (objset) -> dp_lock -> ds_lock -> dd_lock (child before parent) -> everything in dmu
+ * INVARIANTS
+ *  1. Only the syncing thread changes the MOS. What open context reads of it (names, properties, phys structs, features) changes
+ *     only while the syncing thread holds dp_config_lock for writing; so a reader under the lock sees no half-made change.
+ *     Deadlists' block lists, free_bpobj and space maps change without the lock: open context never reads those.
+ *  2. A dataset or directory whose phys is dirty, or whose objset is dirty in some txg, is held: its memory cannot go
+ *     before it is written.
+ *  3. There is at most one dsl_dataset / dsl_dir in dp_datasets / dp_dirs per object; one with refs 0 is on neither.
+ *  4. After a txg: used bytes of the root directory = allocated bytes of the pool + unfilled reservations. Each directory: used = sum of its breakdown.
  *
- * pool_sync(txg), the syncing thread's whole work (pool.c):
+ * LOCK ORDER   dp_config_lock -> ds_opening -> dp_lock -> ds_lock -> dl_lock -> dd_lock (child before parent) -> all in dmu
+ *
+ * pool_sync(txg), the syncing thread's whole work (pool_sync.c):
  *     1. dirty datasets: objset_sync -> new ds_bp; births and kills go to the accounts and deadlists
- *     2. sync tasks queued for this txg (config lock for writing)
- *     3. dirty datasets again (what sync tasks touched), dirs and datasets' phys written back
- *     4. until the MOS is clean:  objset_sync(MOS), append what was allocated and freed to the space maps (which dirties the MOS)
- *     5. spa_commit()  <- the new state is the pool's state
- *     6. metaslab_sync_done()
+ *     2. config lock for writing: sync tasks queued for this txg, then what they made dirty, phys structs written back
+ *     3. until the MOS is clean:  append what was allocated and freed to the space maps (which dirties the MOS), objset_sync(MOS),
+ *        its own births and kills accounted to $MOS
+ *     4. spa_commit()  <- the new state is the pool's state
+ *     5. metaslab_sync_done()
  * Frees go to the space maps of the same txg, but space returns to the allocator two txgs later; sync_bplist stays empty (ZFS defers
  * frees from pass 2 on to converge; here rewriting in place is enough).
  */
 #ifndef COWBIRD_DSL_IMPL_H
 #define COWBIRD_DSL_IMPL_H
 
+#include <syslog.h>
 #include "dsl.h"
 
 typedef struct dsl_deadlist dsl_deadlist_t;
+typedef struct dsl_task dsl_task_t;
 
-/* ---- deadlist.c: the blocks a dataset gave up that earlier snapshots hold, in buckets by birth ----
+/* ---------------------------------------------------------------- deadlist.c ----
+ * the blocks a dataset gave up that earlier snapshots hold, in buckets by birth
  *
  *   keys   0        67           107              bucket k holds births in (k, next k]
  *          |--------|-------------|------>
  */
 uint64_t dsl_deadlist_alloc(dsl_pool_t *dp, dmu_tx_t *tx);
-void dsl_deadlist_free(dsl_pool_t *dp, uint64_t dlobj, dmu_tx_t *tx); /* with its (empty or owned) bpobjs */
+void dsl_deadlist_free(dsl_pool_t *dp, uint64_t dlobj, dmu_tx_t *tx); /* with its bpobjs; the blocks listed stay */
 int dsl_deadlist_open(dsl_pool_t *dp, uint64_t dlobj, dsl_deadlist_t **dlp);
-void dsl_deadlist_close(dsl_deadlist_t *dl);
+void dsl_deadlist_close(dsl_deadlist_t *dl); /* must be written back: dsl_deadlist_sync */
+void dsl_deadlist_sync(dsl_deadlist_t *dl, dmu_tx_t *tx); /* the header to its bonus, when changed */
 void dsl_deadlist_insert(dsl_deadlist_t *dl, const blkptr_t *bp, dmu_tx_t *tx);
 void dsl_deadlist_add_key(dsl_deadlist_t *dl, uint64_t mintxg, dmu_tx_t *tx);
-void dsl_deadlist_remove_key(dsl_deadlist_t *dl, uint64_t mintxg, dmu_tx_t *tx); /* merged into the key below */
+void dsl_deadlist_remove_key(dsl_deadlist_t *dl, uint64_t mintxg, dmu_tx_t *tx); /* merged into the key below; none: nothing */
 /* A new deadlist with dl's keys below maxtxg, all empty. */
 uint64_t dsl_deadlist_clone(dsl_deadlist_t *dl, uint64_t maxtxg, dmu_tx_t *tx);
 void dsl_deadlist_space(dsl_deadlist_t *dl, uint64_t *used, uint64_t *comp, uint64_t *uncomp);
+/* Of the buckets with mintxg <= key < maxtxg; both must be keys or beyond the last. */
 void dsl_deadlist_space_range(dsl_deadlist_t *dl, uint64_t mintxg, uint64_t maxtxg, uint64_t *used, uint64_t *comp, uint64_t *uncomp);
-void dsl_deadlist_merge(dsl_deadlist_t *dl, uint64_t otherobj, dmu_tx_t *tx); /* other is emptied and freed */
+void dsl_deadlist_merge(dsl_deadlist_t *dl, uint64_t otherobj, dmu_tx_t *tx); /* other is emptied (free it next) */
 /* Buckets with key >= mintxg move whole onto bpo. */
 void dsl_deadlist_move_bpobj(dsl_deadlist_t *dl, bpobj_t *bpo, uint64_t mintxg, dmu_tx_t *tx);
+/* Every block listed. cb's error ends it. */
+int dsl_deadlist_walk(dsl_deadlist_t *dl, int (*cb)(void *arg, uint64_t key, const blkptr_t *bp), void *arg);
+
+/* ---------------------------------------------------------------- the things in memory ---- */
 
 struct dsl_dir {
     dsl_pool_t *dd_pool;
     uint64_t dd_object;
     dsl_dir_t *dd_parent;          /* held; NULL: the root */
-    char dd_name[ZFS_MAX_DATASET_NAME_LEN]; /* last component; dp_config_lock */
+    char dd_name[ZFS_MAX_DATASET_NAME_LEN]; /* last component; dp_lock */
     uint32_t dd_refs;              /* dp_lock */
     list_node_t dd_link;           /* dp_dirs; dp_lock */
+    list_node_t dd_dirty_link;     /* dp_dirty_dirs; syncing thread; holds a ref */
+    uint64_t dd_origin_txg;        /* blocks born later are this dir's own; constant but for promote */
     kmutex_t dd_lock;              /* below */
     dsl_dir_phys_t dd_phys;
-    bool dd_phys_dirty;            /* to be written back by the syncing thread */
     int64_t dd_reserved_tx[TXG_SIZE]; /* bytes promised to transactions of each txg, this dir and below */
 };
+
+#define DS_FEATURE_LARGE_BLOCKS 1
+#define DS_FEATURE_LARGE_DNODE  2
+#define DS_FEATURE_ZSTD         4
+#define DS_FEATURE_ALL          7
 
 struct dsl_dataset {
     dsl_pool_t *ds_pool;
     uint64_t ds_object;
     dsl_dir_t *ds_dir;             /* held */
-    char ds_snapname[ZFS_MAX_DATASET_NAME_LEN]; /* empty for a head; dp_config_lock */
-    uint32_t ds_refs;              /* dp_lock; also one per txg in which it is dirty */
+    char ds_snapname[ZFS_MAX_DATASET_NAME_LEN]; /* empty for a head; dp_lock */
+    uint32_t ds_refs;              /* dp_lock */
     uint32_t ds_long_holds;        /* dp_lock */
     const void *ds_owner;          /* dp_lock */
     list_node_t ds_link;           /* dp_datasets; dp_lock */
-    list_node_t ds_dirty_link[TXG_SIZE]; /* dp_dirty_datasets; dp_lock */
-    dsl_dataset_t *ds_prev;        /* held, head only: its latest snapshot; syncing thread, dp_config_lock */
-    kmutex_t ds_opening;           /* opening ds_objset */
+    list_node_t ds_dirty_link[TXG_SIZE]; /* dp_dirty_datasets; dp_lock; holds a ref */
+    list_node_t ds_phys_link;      /* dp_dirty_phys; syncing thread; holds a ref */
+    dsl_dataset_t *ds_prev;        /* held, head only: its latest snapshot, or origin; syncing thread, dp_config_lock */
+    kmutex_t ds_opening;           /* opening or replacing ds_objset */
     objset_t *ds_objset;
-    dsl_deadlist_t *ds_deadlist;   /* syncing thread; NULL for snapshots until needed */
+    dsl_deadlist_t *ds_deadlist;   /* opened by the syncing thread when needed; pointer under ds_lock */
+    uint64_t ds_refquota, ds_refreserv; /* bytes, from the properties */
+    uint32_t ds_features;          /* DS_FEATURE_*: keys on the object; syncing thread, dp_config_lock */
+    uint32_t ds_features_wanted;   /* atomic: keys to be added at the next sync */
     kmutex_t ds_lock;              /* below */
     dsl_dataset_phys_t ds_phys;
-    bool ds_phys_dirty;
+    int64_t ds_reserved_tx[TXG_SIZE];
 };
 
 struct dsl_pool {
@@ -82,15 +109,162 @@ struct dsl_pool {
     objset_t *dp_mos;
     txg_state_t *dp_txg;           /* NULL: read-only */
     krwlock_t dp_config_lock;
-    dsl_dir_t *dp_root_dir, *dp_mos_dir, *dp_free_dir; /* held */
+    dsl_dir_t *dp_root_dir, *dp_mos_dir, *dp_free_dir; /* held; the last two may be NULL when read-only */
     uint64_t dp_origin_snap_obj;   /* $ORIGIN@$ORIGIN */
-    bpobj_t *dp_free_bpobj;        /* blocks of destroyed datasets, freed over the next txgs; syncing thread */
-    space_map_t **dp_space_maps;   /* per metaslab, NULL: never used; syncing thread */
+    uint64_t dp_features_obj[2];   /* features_for_read, _write; 0: an old pool */
+    uint64_t dp_feature_desc_obj;
+    uint64_t dp_config_obj;
+    const dsl_pool_create_args_t *dp_create; /* while being created */
+
+    /* syncing thread */
+    bpobj_t *dp_free_bpobj;        /* blocks of destroyed snapshots, freed over the next txgs */
+    bpobj_t *dp_sync_bpobj;        /* left by other software; emptied in our first txg */
+    space_map_t **dp_space_maps;   /* per metaslab, NULL: never used */
+    bool *dp_condensed;            /* per metaslab: rewritten in this txg */
     uint64_t dp_metaslab_array;
+    int64_t dp_mos_delta[3];       /* used, compressed, uncompressed: births less kills of the MOS, not yet accounted */
+    list_t dp_dirty_dirs, dp_dirty_phys;
+    bool dp_config_changed;        /* the MOS's config object must be rewritten */
+    int dp_max_pass;               /* most passes a txg took; statistics */
+
     kmutex_t dp_lock;
     list_t dp_dirs, dp_datasets;   /* all in memory */
     list_t dp_dirty_datasets[TXG_SIZE];
     list_t dp_sync_tasks[TXG_SIZE];
+    bool dp_want_txg;              /* there is work for a txg that no transaction brings (free_bpobj) */
+    int64_t dp_reserved_tx[TXG_SIZE]; /* bytes promised to transactions of each txg */
+    void (*dp_prop_listener)(void *arg);
+    void *dp_prop_listener_arg;
 };
+
+/* ---------------------------------------------------------------- pool.c, pool_sync.c ---- */
+
+int pool_sync(void *arg, uint64_t txg);
+bool pool_pending(void *arg, uint64_t txg);
+void pool_create_sync(void *arg, dmu_tx_t *tx); /* pool_create.c: the first state of a pool */
+int pool_load_space_maps(dsl_pool_t *dp);
+int pool_open_dirs(dsl_pool_t *dp);
+void pool_mos_props(dsl_pool_t *dp, objset_props_t *op);
+const struct objset_hooks *pool_mos_hooks(dsl_pool_t *dp);
+objset_t *pool_mos(dsl_pool_t *dp);
+uint64_t pool_slop(dsl_pool_t *dp);
+/* Bytes a pool without slop (half of it with reserve) would hold. */
+uint64_t pool_capacity(dsl_pool_t *dp, bool reserve);
+/* Promise bytes out of the pool's free space to txg. 0; ENOSPC; EAGAIN: after a txg or two there may be room. */
+int pool_reserve(dsl_pool_t *dp, uint64_t bytes, bool netfree, uint64_t txg);
+void pool_unreserve(dsl_pool_t *dp, uint64_t txg); /* txg has synced: its promises are kept */
+void pool_free_block(dsl_pool_t *dp, const blkptr_t *bp, dmu_tx_t *tx); /* space back now (pool_sync.c) */
+dsl_task_t *dsl_task_next(dsl_pool_t *dp, uint64_t txg);
+void dsl_task_run(dsl_pool_t *dp, dsl_task_t *task, uint64_t txg);
+void dsl_task_enqueue(dsl_pool_t *dp, dsl_syncfunc_t sync, void *arg, uint64_t txg);
+
+/* ---------------------------------------------------------------- feature.c ---- */
+
+int feature_check_open(dsl_pool_t *dp, bool writing); /* ENOTSUP */
+void feature_create_zaps(dsl_pool_t *dp, bool compat, dmu_tx_t *tx);
+int feature_get(dsl_pool_t *dp, const char *guid, uint64_t *count); /* ENOENT not enabled */
+void feature_add(dsl_pool_t *dp, const char *guid, int64_t delta, dmu_tx_t *tx);
+bool feature_enabled(dsl_pool_t *dp, const char *guid);
+uint32_t feature_ds_load(dsl_pool_t *dp, uint64_t dsobj);        /* DS_FEATURE_* keys of a dataset object */
+void feature_ds_set(dsl_pool_t *dp, uint64_t dsobj, uint32_t features, dmu_tx_t *tx);   /* add keys and count them */
+void feature_ds_clear(dsl_pool_t *dp, uint64_t dsobj, uint32_t features, dmu_tx_t *tx); /* the reverse; zapified stays */
+/* Free a dataset or directory object, with its zapified keys. */
+void feature_free_object(dsl_pool_t *dp, uint64_t object, dmu_tx_t *tx);
+/* Something is about to be written under ds that needs a feature (DS_FEATURE_*): called from any thread before the tx commits. */
+void dsl_dataset_want_feature(dsl_dataset_t *ds, uint32_t feature);
+/* The bit for guid, 0 when it is no per-dataset feature of ours. */
+uint32_t feature_ds_bit(const char *guid);
+
+/* ---------------------------------------------------------------- dir.c: config lock held ---- */
+
+/* The directory of "pool/a/b[@snap]". With tail: the deepest existing one; *tail points at the missing component, or NULL. */
+int dsl_dir_hold(dsl_pool_t *dp, const char *name, const void *tag, dsl_dir_t **ddp, const char **tail);
+int dsl_dir_hold_obj(dsl_pool_t *dp, uint64_t ddobj, const void *tag, dsl_dir_t **ddp);
+void dsl_dir_rele(dsl_dir_t *dd, const void *tag);
+void dsl_dir_name(dsl_dir_t *dd, char *name); /* ZFS_MAX_DATASET_NAME_LEN bytes; no lock needed */
+void dsl_dir_will_dirty(dsl_dir_t *dd, dmu_tx_t *tx); /* syncing thread, before changing dd_phys */
+uint64_t dsl_dir_create_sync(dsl_pool_t *dp, dsl_dir_t *parent, const char *name, dmu_tx_t *tx); /* parent NULL: the root */
+void dsl_dir_destroy_sync(uint64_t ddobj, dsl_pool_t *dp, dmu_tx_t *tx); /* empty of everything */
+/* Space born (or gone, negative) in dd: to its breakdown and up the chain, with reservations. ZFS: same names */
+void dsl_dir_diduse_space(dsl_dir_t *dd, dd_used_t type, int64_t used, int64_t comp, int64_t uncomp, dmu_tx_t *tx);
+void dsl_dir_transfer_space(dsl_dir_t *dd, int64_t delta, dd_used_t from, dd_used_t to, dmu_tx_t *tx);
+/* Bytes that could still be written below dd. */
+uint64_t dsl_dir_available(dsl_dir_t *dd, bool netfree);
+int dsl_dir_reserve(dsl_dir_t *dd, uint64_t bytes, uint64_t txg); /* quotas up the chain: EDQUOT, EAGAIN */
+bool dsl_dir_is_clone(dsl_dir_t *dd);
+void dsl_dir_sync(dsl_dir_t *dd, dmu_tx_t *tx); /* phys to its bonus */
+uint64_t dsl_dir_count_children(dsl_dir_t *dd);
+
+/* ---------------------------------------------------------------- dataset.c: config lock held ---- */
+
+int dsl_dataset_hold_locked(dsl_pool_t *dp, const char *name, const void *tag, dsl_dataset_t **dsp);
+int dsl_dataset_hold_obj_locked(dsl_pool_t *dp, uint64_t dsobj, const void *tag, dsl_dataset_t **dsp);
+int dsl_dataset_own_locked(dsl_pool_t *dp, const char *name, bool inconsistent_ok, const void *tag, dsl_dataset_t **dsp);
+bool dsl_dataset_tryown(dsl_dataset_t *ds, const void *tag); /* of a held one; disown drops owner and hold */
+int dsl_dataset_objset_locked(dsl_dataset_t *ds, objset_t **osp);
+void dsl_dataset_add_ref(dsl_dataset_t *ds);
+void dsl_dataset_will_dirty(dsl_dataset_t *ds, dmu_tx_t *tx); /* syncing thread, before changing ds_phys */
+dsl_deadlist_t *dsl_dataset_deadlist(dsl_dataset_t *ds);      /* syncing thread: open it if need be */
+void dsl_dataset_close_deadlist(dsl_dataset_t *ds, dmu_tx_t *tx);
+void dsl_dataset_sync_phys(dsl_dataset_t *ds, dmu_tx_t *tx);
+void dsl_dataset_update_props(dsl_dataset_t *ds); /* properties again, onto the open objset; config lock held */
+void dsl_dataset_evict_objset(dsl_dataset_t *ds);
+int dsl_dataset_snap_lookup(dsl_dataset_t *head, const char *snap, uint64_t *dsobj); /* ENOENT */
+int dsl_dataset_snapname(dsl_dataset_t *ds, char *snap); /* of a snapshot */
+uint64_t dsl_dataset_count_snapshots(dsl_dataset_t *head);
+bool dsl_dataset_modified_since(dsl_dataset_t *ds, dsl_dataset_t *snap);
+/* Is earlier a snapshot before later, in the same file system or among its origins? */
+bool dsl_dataset_is_before(dsl_dataset_t *later, dsl_dataset_t *earlier);
+/* ZAP sets used both ways: in hex, as ZFS writes them. */
+void dsl_dataset_remove_from_next_clones(dsl_dataset_t *origin, uint64_t dsobj, dmu_tx_t *tx);
+
+/* ---------------------------------------------------------------- account.c: births and kills ---- */
+
+void dsl_dataset_hooks(dsl_dataset_t *ds, struct objset_hooks *h);
+void dsl_dataset_block_born(dsl_dataset_t *ds, const blkptr_t *bp, dmu_tx_t *tx);
+void dsl_dataset_block_kill(dsl_dataset_t *ds, const blkptr_t *bp, dmu_tx_t *tx);
+void dsl_dataset_dirtied(dsl_dataset_t *ds, uint64_t txg);
+
+/* ---------------------------------------------------------------- pieces of sync tasks: config lock held for writing ---- */
+
+/* create.c. A new head under parent, as a clone of origin (NULL: an empty one). Returns its dataset object. ZFS: dsl_dataset_create_sync */
+uint64_t dsl_dataset_create_sync(dsl_dir_t *parent, const char *name, dsl_dataset_t *origin, uint64_t flags, dmu_tx_t *tx);
+/* Give a new head its (empty) objset; init is called when type is ZFS and init_zfs. */
+objset_t *dsl_dataset_create_objset(dsl_dataset_t *ds, dmu_objset_type_t type, const nvlist_t *props, bool init_zfs, dmu_tx_t *tx);
+int dsl_create_check_name(dsl_pool_t *dp, const char *name, dsl_dir_t **parentp, const char **tail); /* parent held on success, tag = the name */
+/* Is a child or snapshot with props NULL or settable ones? stores them, tx. */
+/* snapshot.c. EAGAIN: it has one of this txg already. */
+int dsl_dataset_snapshot_check(dsl_dataset_t *ds, const char *snapname, dmu_tx_t *tx);
+void dsl_dataset_snapshot_sync(dsl_dataset_t *ds, const char *snapname, dmu_tx_t *tx);
+/* clone.c: exchange contents of a clone and the head that owns the snapshot it started from. ZFS: dsl_dataset_clone_swap_sync_impl */
+int dsl_dataset_clone_swap_check(dsl_dataset_t *clone, dsl_dataset_t *head);
+void dsl_dataset_clone_swap_sync(dsl_dataset_t *clone, dsl_dataset_t *head, dmu_tx_t *tx);
+/* destroy.c. holds: how many references the caller itself has. */
+int dsl_destroy_head_check_impl(dsl_dataset_t *ds);
+void dsl_destroy_head_sync_impl(dsl_dataset_t *ds, dmu_tx_t *tx); /* the caller's hold stays, on a dead dataset: release it */
+int dsl_destroy_snapshot_check_impl(dsl_dataset_t *ds);
+void dsl_destroy_snapshot_sync_impl(dsl_dataset_t *ds, dmu_tx_t *tx);
+
+/* prop.c: config lock held */
+int prop_get_locked(dsl_dataset_t *ds, const char *prop, char *value, size_t n, dsl_prop_source_t *src, char *setpoint);
+int prop_get_u64_locked(dsl_dataset_t *ds, const char *prop, uint64_t *value);
+/* value text, checked already; NULL: back to inherited. received: kept as a received value. */
+void prop_set_sync(dsl_dataset_t *ds, const char *prop, const char *value, bool received, dmu_tx_t *tx);
+void prop_set_all_sync(dsl_dataset_t *ds, const nvlist_t *props, dmu_tx_t *tx);
+void prop_changed(dsl_pool_t *dp); /* tell the listener; no locks */
+int prop_text_to_number(const dsl_prop_desc_t *d, const char *value, uint64_t *number, const char **reason);
+void prop_number_to_text(const dsl_prop_desc_t *d, uint64_t number, char *value, size_t n);
+bool prop_is_user(const char *name);
+bool prop_is_create_only(const char *name);
+
+/* name.c */
+int name_check_component(const char *s, size_t n, bool internal); /* EINVAL */
+/* "a/b@c" -> "a/b"; out has ZFS_MAX_DATASET_NAME_LEN bytes. EINVAL no '@', ENAMETOOLONG. snap points into name. */
+int name_split_snapshot(const char *name, char *fs, const char **snap);
+int name_check_internal(const char *name); /* as dsl_name_check, '%' and '$' allowed */
+
+/* check.c: the pool's own zdb. Nothing may be syncing. report is called for every rule broken; returns their number. */
+typedef void (*dsl_check_report_t)(void *arg, const char *text);
+uint64_t dsl_pool_check(dsl_pool_t *dp, dsl_check_report_t report, void *arg);
 
 #endif
