@@ -9,6 +9,7 @@
  *  1. A connection is served only when its peer runs as our user or as root (SO_PEERCRED).
  *  2. Descriptors that arrive are closed on every path.
  *  3. server_stop() returns only when no command runs any more.
+ *  4. A connection is on srv_conns from accept() until its thread ends.
  */
 #include <fcntl.h>
 #include <poll.h>
@@ -38,7 +39,7 @@ struct server {
     pthread_t srv_thread;
     kmutex_t srv_lock;
     kcondvar_t srv_cv;
-    uint32_t srv_running; /* srv_lock */
+    list_t srv_conns; /* srv_lock */
 };
 
 typedef struct conn {
@@ -50,6 +51,7 @@ typedef struct conn {
     size_t co_len;
     volatile int co_cancel;
     volatile int co_done;
+    list_node_t co_link;
 } conn_t;
 
 static int
@@ -159,23 +161,29 @@ conn_serve(conn_t *co)
     (void)send(co->co_fd, &code, sizeof(code), MSG_NOSIGNAL);
 }
 
+static void
+conn_free(conn_t *co)
+{
+    server_t *srv = co->co_srv;
+    mutex_enter(&srv->srv_lock);
+    list_remove(&srv->srv_conns, co);
+    cv_broadcast(&srv->srv_cv);
+    mutex_exit(&srv->srv_lock);
+    free(co->co_buf);
+    free(co);
+}
+
 static void *
 conn_thread(void *arg)
 {
     conn_t *co = arg;
-    server_t *srv = co->co_srv;
     conn_serve(co);
     for (int i = 0; i < 3; i++) {
         if (co->co_fds[i] >= 0)
             close(co->co_fds[i]);
     }
     close(co->co_fd);
-    free(co->co_buf);
-    free(co);
-    mutex_enter(&srv->srv_lock);
-    srv->srv_running--;
-    cv_broadcast(&srv->srv_cv);
-    mutex_exit(&srv->srv_lock);
+    conn_free(co);
     return NULL;
 }
 
@@ -194,18 +202,15 @@ server_accept(server_t *srv)
     conn_t *co = xzalloc(sizeof(*co));
     *co = (conn_t){.co_srv = srv, .co_fd = fd, .co_fds = {-1, -1, -1}, .co_uid = uc.uid};
     mutex_enter(&srv->srv_lock);
-    srv->srv_running++;
+    list_insert_tail(&srv->srv_conns, co);
     mutex_exit(&srv->srv_lock);
     pthread_t t;
     if (pthread_create(&t, NULL, conn_thread, co) == 0) {
         pthread_detach(t);
         return;
     }
-    mutex_enter(&srv->srv_lock);
-    srv->srv_running--;
-    mutex_exit(&srv->srv_lock);
     close(fd);
-    free(co);
+    conn_free(co);
 }
 
 static void *
@@ -265,6 +270,7 @@ server_start(const char *path, server_run_t run, void *arg, server_t **srvp)
     srv->srv_arg = arg;
     mutex_init(&srv->srv_lock);
     cv_init(&srv->srv_cv);
+    list_create(&srv->srv_conns, offsetof(conn_t, co_link));
     VERIFY0(pipe2(srv->srv_wake, O_CLOEXEC));
     VERIFY0(pthread_create(&srv->srv_thread, NULL, server_loop, srv));
     *srvp = srv;
@@ -272,16 +278,26 @@ server_start(const char *path, server_run_t run, void *arg, server_t **srvp)
 }
 
 void
-server_stop(server_t *srv)
+server_shutdown(server_t *srv, bool cancel)
 {
     VERIFY3U(write(srv->srv_wake[1], "", 1), ==, 1);
     pthread_join(srv->srv_thread, NULL);
     unlink(srv->srv_path);
     close(srv->srv_fd);
     mutex_enter(&srv->srv_lock);
-    while (srv->srv_running != 0)
+    for (conn_t *co = list_head(&srv->srv_conns); cancel && co != NULL; co = list_next(&srv->srv_conns, co))
+        __atomic_store_n(&co->co_cancel, 1, __ATOMIC_RELEASE);
+    mutex_exit(&srv->srv_lock);
+}
+
+void
+server_stop(server_t *srv)
+{
+    mutex_enter(&srv->srv_lock);
+    while (!list_is_empty(&srv->srv_conns))
         cv_wait(&srv->srv_cv, &srv->srv_lock);
     mutex_exit(&srv->srv_lock);
+    list_destroy(&srv->srv_conns);
     close(srv->srv_wake[0]);
     close(srv->srv_wake[1]);
     cv_destroy(&srv->srv_cv);

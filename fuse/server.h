@@ -28,7 +28,9 @@ typedef int (*server_run_t)(void *arg, const server_request_t *req); /* returns 
 
 /* EADDRINUSE: another daemon answers there (a stale socket is removed). */
 int server_start(const char *path, server_run_t run, void *arg, server_t **srvp);
-/* Stops accepting, waits for running commands, removes the socket. */
+/* Stops accepting and removes the socket; commands that run go on. With cancel they are asked to end. */
+void server_shutdown(server_t *srv, bool cancel);
+/* After server_shutdown(): waits for running commands, frees. */
 void server_stop(server_t *srv);
 /* Client: run argv there. ENOENT or ECONNREFUSED: no daemon. cancel: when set, the connection is closed and EINTR returned. */
 int server_call(const char *path, int argc, char *const *argv, const volatile int *cancel, int *code);

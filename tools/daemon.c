@@ -1,0 +1,617 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * daemon.c - the process that keeps a pool open: it serves mounts and runs other processes' commands.
+ *
+ *   cowbird mount tank DIR
+ *     └─ fork ─► daemon: open pool ─► mount ─► listen on POOL.sock ─► "ready" through a pipe ─► serve
+ *        parent waits for "ready" or the reason why not, and ends
+ *
+ *   serving ──(last mount ended, or SIGTERM)──► stopping: no new commands, mounts stop ──► pool closed or exported ──► exit
+ *
+ * INVARIANTS
+ *  1. A client whose command ends the daemon (unmount, export) hears the exit code only when the pool is closed and unlocked: the
+ *     daemon keeps that connection's answer for last.
+ *  2. d_mounts is changed under d_lock; a mount is stopped outside it.
+ *  3. The pool is closed only when no command uses it: all that run wait in daemon_wait_closed().
+ */
+#include <fcntl.h>
+#include <limits.h>
+#include <mntent.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <syslog.h>
+#include <unistd.h>
+#include "cmd.h"
+#include "mount.h"
+#include "server.h"
+
+typedef enum daemon_end { END_CLOSE, END_EXPORT } daemon_end_t;
+
+typedef struct daemon_mount {
+    fuse_mount_t *dm_fuse;
+    daemon_state_t *dm_daemon;
+    bool dm_ended;        /* by itself; d_lock */
+    list_node_t dm_link;  /* d_mounts */
+} daemon_mount_t;
+
+struct daemon_state {
+    dsl_pool_t *d_pool;
+    server_t *d_server;
+    kmutex_t d_lock;      /* all below */
+    kcondvar_t d_cv;      /* d_stopping, d_closed, an ended mount */
+    list_t d_mounts;
+    bool d_stopping, d_closed;
+    bool d_hurry;         /* a signal: running commands are canceled */
+    uint32_t d_running, d_waiting; /* commands; those in daemon_wait_closed() */
+    daemon_end_t d_end;
+    int d_result;         /* of closing the pool */
+};
+
+/* ---- mounts ---- */
+
+static void
+daemon_mount_ended(void *arg)
+{
+    daemon_mount_t *dm = arg;
+    mutex_enter(&dm->dm_daemon->d_lock);
+    dm->dm_ended = true;
+    cv_broadcast(&dm->dm_daemon->d_cv);
+    mutex_exit(&dm->dm_daemon->d_lock);
+}
+
+static int
+daemon_add_mount(daemon_state_t *d, cmd_env_t *env, const char *dataset, const char *dir, const char *opts)
+{
+    daemon_mount_t *dm = xzalloc(sizeof(*dm));
+    dm->dm_daemon = d;
+    const char *why = NULL;
+    int err = fuse_mount_start(d->d_pool, dataset, dir, opts, daemon_mount_ended, dm, &dm->dm_fuse, &why);
+    if (err != 0) {
+        free(dm);
+        return fail(env, err, "cannot mount '%s' on '%s'%s%s", dataset, dir, why != NULL ? ": " : "", why != NULL ? why : "");
+    }
+    mutex_enter(&d->d_lock);
+    list_insert_tail(&d->d_mounts, dm);
+    mutex_exit(&d->d_lock);
+    return 0;
+}
+
+/* Takes one mount off the list: a given directory's, any (dir NULL), or one that ended by itself. */
+static daemon_mount_t *
+daemon_take_mount(daemon_state_t *d, const char *dir, bool ended)
+{
+    mutex_enter(&d->d_lock);
+    daemon_mount_t *dm = list_head(&d->d_mounts);
+    while (dm != NULL && ((dir != NULL && strcmp(fuse_mount_dir(dm->dm_fuse), dir) != 0) || (ended && !dm->dm_ended)))
+        dm = list_next(&d->d_mounts, dm);
+    if (dm != NULL)
+        list_remove(&d->d_mounts, dm);
+    mutex_exit(&d->d_lock);
+    return dm;
+}
+
+static int
+daemon_stop_mount(daemon_state_t *d, daemon_mount_t *dm, bool force)
+{
+    int err = fuse_mount_stop(dm->dm_fuse, force);
+    if (err == 0) {
+        free(dm);
+        return 0;
+    }
+    mutex_enter(&d->d_lock);
+    list_insert_tail(&d->d_mounts, dm);
+    mutex_exit(&d->d_lock);
+    return err;
+}
+
+static void
+daemon_begin_stop(daemon_state_t *d, daemon_end_t end)
+{
+    mutex_enter(&d->d_lock);
+    d->d_stopping = true;
+    d->d_end = end;
+    cv_broadcast(&d->d_cv);
+    mutex_exit(&d->d_lock);
+}
+
+static bool
+daemon_no_mounts(daemon_state_t *d)
+{
+    mutex_enter(&d->d_lock);
+    bool none = list_is_empty(&d->d_mounts);
+    mutex_exit(&d->d_lock);
+    return none;
+}
+
+/* Invariant 1: the command's thread waits here for the main thread to close the pool. */
+static int
+daemon_wait_closed(daemon_state_t *d)
+{
+    mutex_enter(&d->d_lock);
+    d->d_waiting++;
+    cv_broadcast(&d->d_cv);
+    while (!d->d_closed)
+        cv_wait(&d->d_cv, &d->d_lock);
+    int err = d->d_result;
+    mutex_exit(&d->d_lock);
+    return err;
+}
+
+int
+daemon_release(cmd_env_t *env, const char *dataset)
+{
+    daemon_state_t *d = env->daemon;
+    if (d == NULL)
+        return 0;
+    int err = 0;
+    mutex_enter(&d->d_lock);
+    for (daemon_mount_t *dm = list_head(&d->d_mounts); dm != NULL && err == 0; dm = list_next(&d->d_mounts, dm))
+        err = fuse_mount_release(dm->dm_fuse, dataset);
+    mutex_exit(&d->d_lock);
+    return err;
+}
+
+void
+daemon_refresh(cmd_env_t *env)
+{
+    daemon_state_t *d = env->daemon;
+    if (d == NULL)
+        return;
+    mutex_enter(&d->d_lock);
+    for (daemon_mount_t *dm = list_head(&d->d_mounts); dm != NULL; dm = list_next(&d->d_mounts, dm))
+        fuse_mount_refresh(dm->dm_fuse);
+    mutex_exit(&d->d_lock);
+}
+
+bool
+daemon_is_mounted(cmd_env_t *env, const char *dataset)
+{
+    daemon_state_t *d = env->daemon;
+    if (d == NULL)
+        return false;
+    bool found = false;
+    mutex_enter(&d->d_lock);
+    for (daemon_mount_t *dm = list_head(&d->d_mounts); dm != NULL && !found; dm = list_next(&d->d_mounts, dm)) {
+        const char *root = fuse_mount_dataset(dm->dm_fuse);
+        size_t n = strlen(root);
+        found = strncmp(root, dataset, n) == 0 && (dataset[n] == '\0' || dataset[n] == '/');
+    }
+    mutex_exit(&d->d_lock);
+    return found;
+}
+
+/* ---- serving ---- */
+
+static int
+daemon_run_env(daemon_state_t *d, const server_request_t *req)
+{
+    cmd_env_t env = {.fd_in = req->sr_fds[0],
+                     .fd_out = req->sr_fds[1],
+                     .fd_err = req->sr_fds[2],
+                     .cwd = req->sr_cwd,
+                     .cancel = req->sr_cancel,
+                     .daemon = d,
+                     .pool = d->d_pool};
+    env.out = fdopen(dup(env.fd_out), "w");
+    env.err = fdopen(dup(env.fd_err), "w");
+    int code = 1;
+    if (env.out != NULL && env.err != NULL) {
+        setvbuf(env.err, NULL, _IOLBF, 0);
+        code = cmd_dispatch(&env, req->sr_argc, req->sr_argv);
+    }
+    if (env.out != NULL && fclose(env.out) != 0 && code == 0)
+        code = 1;
+    if (env.err != NULL)
+        fclose(env.err);
+    return code;
+}
+
+static int
+daemon_run(void *arg, const server_request_t *req)
+{
+    daemon_state_t *d = arg;
+    mutex_enter(&d->d_lock);
+    bool stopping = d->d_stopping;
+    d->d_running += !stopping;
+    mutex_exit(&d->d_lock);
+    if (stopping) {
+        dprintf(req->sr_fds[2], "the pool is being closed: try again\n");
+        return 1;
+    }
+    int code = daemon_run_env(d, req);
+    mutex_enter(&d->d_lock);
+    d->d_running--;
+    cv_broadcast(&d->d_cv);
+    mutex_exit(&d->d_lock);
+    return code;
+}
+
+/* SIGTERM and SIGINT end the daemon in good order. */
+static void *
+daemon_signals(void *arg)
+{
+    daemon_state_t *d = arg;
+    sigset_t set;
+    int sig;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
+    while (sigwait(&set, &sig) == 0) {
+        mutex_enter(&d->d_lock);
+        d->d_hurry = true;
+        mutex_exit(&d->d_lock);
+        daemon_begin_stop(d, END_CLOSE);
+    }
+    return NULL;
+}
+
+static void
+daemon_block_signals(void)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
+}
+
+/* Until told to stop, or the last mount is gone. */
+static void
+daemon_serve(daemon_state_t *d)
+{
+    for (;;) {
+        daemon_mount_t *dm = daemon_take_mount(d, NULL, true);
+        if (dm != NULL) {
+            (void)daemon_stop_mount(d, dm, true);
+            if (daemon_no_mounts(d))
+                daemon_begin_stop(d, END_CLOSE);
+            continue;
+        }
+        mutex_enter(&d->d_lock);
+        bool stop = d->d_stopping;
+        if (!stop)
+            (void)cv_timedwait_ms(&d->d_cv, &d->d_lock, 1000);
+        mutex_exit(&d->d_lock);
+        if (stop)
+            return;
+    }
+}
+
+static int
+daemon_close(daemon_state_t *d)
+{
+    char pool[NAMELEN];
+    snprintf(pool, sizeof(pool), "%s", dsl_pool_name(d->d_pool));
+    daemon_mount_t *dm;
+    server_shutdown(d->d_server, d->d_hurry);
+    mutex_enter(&d->d_lock);
+    while (d->d_running != d->d_waiting)
+        cv_wait(&d->d_cv, &d->d_lock);
+    mutex_exit(&d->d_lock);
+    while ((dm = daemon_take_mount(d, NULL, false)) != NULL)
+        (void)daemon_stop_mount(d, dm, true);
+    int err = EBUSY;
+    if (d->d_end == END_EXPORT)
+        err = dsl_pool_export(d->d_pool);
+    if (err == EBUSY)
+        err = dsl_pool_close(d->d_pool);
+    known_daemon_clear(pool);
+    mutex_enter(&d->d_lock);
+    d->d_closed = true;
+    d->d_result = err;
+    cv_broadcast(&d->d_cv);
+    mutex_exit(&d->d_lock);
+    server_stop(d->d_server);
+    return err;
+}
+
+/* ---- starting ---- */
+
+typedef struct mount_args {
+    const char *ma_dataset, *ma_opts;
+    char ma_dir[PATH_MAX];
+    bool ma_foreground, ma_readonly;
+} mount_args_t;
+
+/* The daemon's setup: everything that can fail, told on env->err. */
+static int
+daemon_setup(daemon_state_t *d, cmd_env_t *env, const mount_args_t *ma)
+{
+    char sock[PATH_MAX];
+    const char *pool = dsl_pool_name(env->pool);
+    int err = known_socket(pool, sock, sizeof(sock));
+    if (err != 0)
+        return fail(env, err, "cannot use the runtime directory");
+    d->d_pool = env->pool;
+    env->daemon = d;
+    mutex_init(&d->d_lock);
+    cv_init(&d->d_cv);
+    list_create(&d->d_mounts, offsetof(daemon_mount_t, dm_link));
+    if (daemon_add_mount(d, env, ma->ma_dataset, ma->ma_dir, ma->ma_opts) != 0)
+        return 1;
+    err = server_start(sock, daemon_run, d, &d->d_server);
+    if (err != 0) {
+        (void)daemon_stop_mount(d, daemon_take_mount(d, NULL, false), true);
+        return fail(env, err, "cannot listen on '%s'", sock);
+    }
+    return 0;
+}
+
+/* Standard streams go away, so that whoever waits for their end is not kept waiting. */
+static void
+daemon_detach(void)
+{
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    for (int fd = 0; fd < 3 && null >= 0; fd++)
+        dup2(null, fd);
+    openlog("cowbird", LOG_PID, LOG_DAEMON);
+    if (chdir("/") != 0)
+        cowbird_log(LOG_WARNING, "cannot leave the working directory");
+}
+
+static void
+syslog_sink(int level, const char *line)
+{
+    syslog(level, "%s", line);
+}
+
+/* In the daemon process. ready: the pipe to the parent, or -1. Returns the exit code. */
+static int
+daemon_main(cmd_env_t *env, const mount_args_t *ma, const char *file, int ready)
+{
+    dsl_pool_t *dp;
+    daemon_block_signals();
+    char real[PATH_MAX];
+    if (env_pool(env, ma->ma_dataset, ma->ma_readonly ? ENV_RDONLY : 0, &dp) != 0)
+        return 1;
+    daemon_state_t d = {.d_stopping = false};
+    if (daemon_setup(&d, env, ma) != 0) {
+        env->daemon = NULL;
+        env_close(env);
+        return 1;
+    }
+    known_daemon_set(dsl_pool_name(dp), file != NULL && realpath(file, real) != NULL ? real : "");
+    pthread_t signals;
+    VERIFY0(pthread_create(&signals, NULL, daemon_signals, &d));
+    fflush(env->err);
+    if (ready >= 0) {
+        cowbird_log_set_sink(syslog_sink);
+        daemon_detach();
+        VERIFY3U(write(ready, "", 1), ==, 1);
+        close(ready);
+    }
+    daemon_serve(&d);
+    int err = daemon_close(&d);
+    env->pool = NULL;
+    env->daemon = NULL;
+    pthread_cancel(signals);
+    pthread_join(signals, NULL);
+    return err != 0;
+}
+
+static int
+daemon_fork(cmd_env_t *env, const mount_args_t *ma, const char *file)
+{
+    int p[2];
+    if (pipe2(p, O_CLOEXEC) != 0)
+        return fail(env, errno, "cannot start");
+    fflush(env->out);
+    fflush(env->err);
+    pid_t pid = fork();
+    if (pid < 0)
+        return fail(env, errno, "cannot start");
+    if (pid == 0) {
+        close(p[0]);
+        (void)setsid();
+        _exit(daemon_main(env, ma, file, p[1]));
+    }
+    close(p[1]);
+    char ok;
+    ssize_t n;
+    while ((n = read(p[0], &ok, 1)) < 0 && errno == EINTR)
+        ;
+    close(p[0]);
+    if (n == 1)
+        return 0;
+    int status = 0;
+    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+        ;
+    if (WIFSIGNALED(status))
+        return failx(env, "cannot mount '%s': the serving process died of signal %d", ma->ma_dataset, WTERMSIG(status));
+    return 1;
+}
+
+/* ---- the commands ---- */
+
+static int
+show_mounts(cmd_env_t *env)
+{
+    FILE *f = setmntent("/proc/self/mounts", "re");
+    if (f == NULL)
+        return fail(env, errno, "cannot read the table of mounts");
+    struct mntent *m;
+    while ((m = getmntent(f)) != NULL) {
+        if (strcmp(m->mnt_type, "fuse.cowbird") == 0)
+            fprintf(env->out, "%-30s  %s\n", m->mnt_fsname, m->mnt_dir);
+    }
+    endmntent(f);
+    return 0;
+}
+
+/* The directory's real path. A stale mount point (its daemon was killed) cannot be looked at: its path is taken as given. */
+static int
+mount_dir(cmd_env_t *env, const char *arg, char *real)
+{
+    char *path = env_path(env, arg);
+    struct stat st;
+    int err = 0;
+    if (realpath(path, real) == NULL) {
+        err = errno;
+        if (err == ENOTCONN && strlen(path) < PATH_MAX) {
+            strcpy(real, path);
+            err = 0;
+        }
+    } else if (stat(real, &st) == 0 && !S_ISDIR(st.st_mode)) {
+        err = ENOTDIR;
+    }
+    free(path);
+    return err;
+}
+
+int
+cmd_mount(cmd_env_t *env, int argc, char **argv)
+{
+    opt_t o = {.o_argc = argc, .o_argv = argv};
+    mount_args_t ma = {.ma_opts = NULL};
+    char opts[4096] = "";
+    int c;
+    while ((c = opt_next(&o, "Fo:")) != -1) {
+        if (c == 'F')
+            ma.ma_foreground = true;
+        else if (c == 'o' && strlen(opts) + strlen(o.o_arg) + 2 < sizeof(opts))
+            snprintf(opts + strlen(opts), sizeof(opts) - strlen(opts), "%s%s", opts[0] != '\0' ? "," : "", o.o_arg);
+        else
+            return opt_bad(env, "mount", &o);
+    }
+    if (o.o_ind == argc)
+        return show_mounts(env);
+    if (argc - o.o_ind != 2)
+        return usage_error(env, "mount", "a dataset and a directory are needed");
+    ma.ma_dataset = argv[o.o_ind];
+    ma.ma_opts = opts[0] != '\0' ? opts : NULL;
+    for (char *t = opts; *t != '\0'; t += strcspn(t, ","), t += *t == ',')
+        ma.ma_readonly |= strncmp(t, "ro", 2) == 0 && (t[2] == ',' || t[2] == '\0');
+    int err = mount_dir(env, argv[o.o_ind + 1], ma.ma_dir);
+    if (err != 0)
+        return failx(env, "cannot mount on '%s': %s", argv[o.o_ind + 1], strerror(err));
+    if (env->daemon != NULL)
+        return daemon_add_mount(env->daemon, env, ma.ma_dataset, ma.ma_dir, ma.ma_opts);
+
+    /* Here only when no daemon serves the pool: env_pool() would have handed the command over. */
+    char pool[NAMELEN], file[PATH_MAX] = "", sock[PATH_MAX];
+    snprintf(pool, sizeof(pool), "%.*s", (int)strcspn(ma.ma_dataset, "/@"), ma.ma_dataset);
+    int code;
+    if (known_socket(pool, sock, sizeof(sock)) == 0) {
+        err = server_call(sock, env->argc, env->argv, env->cancel, &code);
+        if (err == 0)
+            return code;
+    }
+    if (env->file != NULL) {
+        char *path = env_path(env, env->file);
+        snprintf(file, sizeof(file), "%s", path);
+        free(path);
+    } else {
+        (void)known_find(pool, file, sizeof(file));
+    }
+    return ma.ma_foreground ? daemon_main(env, &ma, file, -1) : daemon_fork(env, &ma, file);
+}
+
+/* The pool that serves a mount point, from the table of mounts. */
+static bool
+mounted_pool(const char *dir, char *pool)
+{
+    FILE *f = setmntent("/proc/self/mounts", "re");
+    struct mntent *m;
+    bool found = false;
+    while (f != NULL && (m = getmntent(f)) != NULL) {
+        if (strcmp(m->mnt_type, "fuse.cowbird") != 0 || strcmp(m->mnt_dir, dir) != 0)
+            continue;
+        snprintf(pool, NAMELEN, "%.*s", (int)strcspn(m->mnt_fsname, "/@"), m->mnt_fsname);
+        found = true;
+    }
+    if (f != NULL)
+        endmntent(f);
+    return found;
+}
+
+/* In the daemon: one mount (dir) or all of them. When none is left the daemon ends. */
+static int
+unmount_here(cmd_env_t *env, const char *dir, bool force)
+{
+    daemon_state_t *d = env->daemon;
+    daemon_mount_t *dm = daemon_take_mount(d, dir, false);
+    if (dm == NULL)
+        return failx(env, "cannot unmount '%s': not currently mounted", dir != NULL ? dir : dsl_pool_name(d->d_pool));
+    do {
+        char path[PATH_MAX];
+        snprintf(path, sizeof(path), "%s", fuse_mount_dir(dm->dm_fuse));
+        int err = daemon_stop_mount(d, dm, force);
+        if (err == EBUSY)
+            return failx(env, "cannot unmount '%s': pool or dataset is busy", path);
+        if (err != 0)
+            return fail(env, err, "cannot unmount '%s'", path);
+    } while (dir == NULL && (dm = daemon_take_mount(d, NULL, false)) != NULL);
+    if (!daemon_no_mounts(d))
+        return 0;
+    daemon_begin_stop(d, END_CLOSE);
+    int err = daemon_wait_closed(d);
+    return err == 0 ? 0 : failx(env, "the pool could not be closed cleanly: %s", cowbird_strerror(err));
+}
+
+int
+cmd_unmount(cmd_env_t *env, int argc, char **argv)
+{
+    opt_t o = {.o_argc = argc, .o_argv = argv};
+    bool force = false;
+    int c;
+    while ((c = opt_next(&o, "f")) != -1) {
+        if (c != 'f')
+            return opt_bad(env, "unmount", &o);
+        force = true;
+    }
+    if (argc - o.o_ind != 1)
+        return usage_error(env, "unmount", "a mount point or a pool is needed");
+    const char *what = argv[o.o_ind];
+    char dir[PATH_MAX], pool[NAMELEN], sock[PATH_MAX];
+    bool is_dir = mount_dir(env, what, dir) == 0 && mounted_pool(dir, pool);
+    if (env->daemon != NULL)
+        return unmount_here(env, is_dir ? dir : NULL, force);
+    if (!is_dir)
+        snprintf(pool, sizeof(pool), "%s", what);
+    int code, err = known_socket(pool, sock, sizeof(sock));
+    if (err == 0)
+        err = server_call(sock, env->argc, env->argv, env->cancel, &code);
+    if (err == 0)
+        return code;
+    return failx(env, "cannot unmount '%s': not currently mounted", what);
+}
+
+int
+cmd_pool_export(cmd_env_t *env, int argc, char **argv)
+{
+    opt_t o = {.o_argc = argc, .o_argv = argv};
+    bool force = false;
+    int c;
+    while ((c = opt_next(&o, "f")) != -1) {
+        if (c != 'f')
+            return opt_bad(env, "pool export", &o);
+        force = true;
+    }
+    if (argc - o.o_ind != 1)
+        return usage_error(env, "pool export", "one pool is needed");
+    const char *pool = argv[o.o_ind];
+    dsl_pool_t *dp;
+    if (env_pool(env, pool, 0, &dp) != 0)
+        return 1;
+    int err;
+    if (env->daemon == NULL) {
+        err = dsl_pool_export(dp);
+        if (err != EBUSY)
+            env->pool = NULL;
+    } else {
+        daemon_mount_t *dm;
+        while ((dm = daemon_take_mount(env->daemon, NULL, false)) != NULL) {
+            if (daemon_stop_mount(env->daemon, dm, force) != 0)
+                return failx(env, "cannot export '%s': pool is busy", pool);
+        }
+        daemon_begin_stop(env->daemon, END_EXPORT);
+        err = daemon_wait_closed(env->daemon);
+    }
+    if (err != 0)
+        return failx(env, "cannot export '%s': %s", pool, err == EBUSY ? "pool is busy" : cowbird_strerror(err));
+    known_remove(pool);
+    return 0;
+}
