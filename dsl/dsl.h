@@ -199,6 +199,9 @@ typedef struct stream_error {
     char se_text[200];  /* what is wrong, one clause, no newline */
 } stream_error_t;
 
+#define DMU_SEND_LARGE_BLOCK 1 /* -L: blocks over 128 KiB stay whole */
+#define DMU_SEND_EMBED       2 /* -e: embedded blocks stay embedded */
+#define DMU_SEND_COMPRESSED  4 /* -c: compressed blocks go as they lie on disk */
 typedef struct dmu_send_args {
     const char *dsa_tosnap;       /* "fs@snap" */
     const char *dsa_fromsnap;     /* "fs@snap" of the same file system (or its origin), or NULL */
@@ -206,6 +209,7 @@ typedef struct dmu_send_args {
     int dsa_fd;
     uint64_t *dsa_off;            /* grows with every byte written (atomic store) */
     const volatile int *dsa_cancel; /* may be NULL */
+    uint32_t dsa_flags;           /* DMU_SEND_* */
     traverse_stats_t dsa_stats;   /* out */
 } dmu_send_args_t;
 /* EINVAL not a snapshot, or both sources given; EXDEV the source is no earlier snapshot of the same file system; EINTR canceled;
@@ -214,14 +218,14 @@ int dmu_send(dsl_pool_t *dp, dmu_send_args_t *args);
 /* Bytes a stream would have, about. */
 int dmu_send_estimate(dsl_pool_t *dp, const dmu_send_args_t *args, uint64_t *bytes);
 
-struct drr_begin; /* stream.h */
+struct dmu_replay_record; /* stream.h */
 typedef struct dmu_recv_cookie dmu_recv_cookie_t;
 /*
- * tofs: where to; tosnap: the snapshot's name without '@'. drrb as read from the stream, in its own byte order. origin: a snapshot's name for clone streams (NULL: found
+ * tofs: where to; tosnap: the snapshot's name without '@'. begin: BEGIN as read from the stream, in its own byte order. origin: a snapshot's name for clone streams (NULL: found
  * by guid). EINVAL/ENOTSUP bad or unknown stream; ENOENT parent; EEXIST; ENODEV no matching snapshot; ETXTBSY changed since and !force;
  * EBUSY mounted or in use. On success the dataset is owned and inconsistent until _end or the clean-up in _stream's failure.
  */
-int dmu_recv_begin(dsl_pool_t *dp, const char *tofs, const char *tosnap, const struct drr_begin *drrb, bool force, const char *origin,
+int dmu_recv_begin(dsl_pool_t *dp, const char *tofs, const char *tosnap, const struct dmu_replay_record *begin, bool force, const char *origin,
                    stream_error_t *se, dmu_recv_cookie_t **drcp);
 /* The records after BEGIN, through END. Any error: everything is as before, the cookie is gone. ZFS: dmu_recv.c */
 int dmu_recv_stream(dmu_recv_cookie_t *drc, int fd, uint64_t *off, const volatile int *cancel, stream_error_t *se);
