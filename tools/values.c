@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * values.c - one property of one dataset as text: the read-only ones from dsl_stats_t, the others from prop.c. Here is what zfs(8)
+ * shows for which kind of dataset, under which short names, and what is a number.
+ */
+#include <inttypes.h>
+#include "cmd.h"
+
+typedef enum shown { FS = 1, SNAP = 2, VOL = 4, HEADS = FS | VOL, ALL = FS | SNAP | VOL } shown_t;
+typedef enum form { TEXT, BYTES, COUNT, RATIO, TIME, HEX } form_t;
+
+typedef struct native {
+    const char *n_name, *n_alias;
+    shown_t n_shown;  /* where it has a meaning */
+    form_t n_form;
+    size_t n_offset;  /* of the u64 in dsl_stats_t; (size_t)-1: special */
+    bool n_in_all;    /* part of `get all` */
+} native_t;
+
+#define ST(field) offsetof(dsl_stats_t, field)
+#define SPECIAL   ((size_t)-1)
+#define USEDBY(i) (ST(dst_usedby) + (i) * sizeof(uint64_t))
+
+static const native_t natives[] = {
+    {"name", NULL, ALL, TEXT, SPECIAL, false},
+    {"type", NULL, ALL, TEXT, SPECIAL, true},
+    {"creation", NULL, ALL, TIME, ST(dst_creation), true},
+    {"used", NULL, ALL, BYTES, ST(dst_used), true},
+    {"available", "avail", HEADS, BYTES, ST(dst_avail), true},
+    {"referenced", "refer", ALL, BYTES, ST(dst_referenced), true},
+    {"compressratio", "ratio", ALL, RATIO, ST(dst_compressratio), true},
+    {"mounted", NULL, FS, TEXT, SPECIAL, true},
+    {"origin", NULL, HEADS, TEXT, SPECIAL, true},
+    {"createtxg", NULL, ALL, COUNT, ST(dst_createtxg), true},
+    {"guid", NULL, ALL, COUNT, ST(dst_guid), true},
+    {"usedbysnapshots", "usedsnap", HEADS, BYTES, USEDBY(DD_USED_SNAP), true},
+    {"usedbydataset", "usedds", HEADS, BYTES, USEDBY(DD_USED_HEAD), true},
+    {"usedbychildren", "usedchild", HEADS, BYTES, USEDBY(DD_USED_CHILD), true},
+    {"usedbyrefreservation", "usedrefreserv", HEADS, BYTES, USEDBY(DD_USED_REFRSRV), true},
+    {"objsetid", NULL, ALL, COUNT, ST(dst_dsobj), true},
+    {"refcompressratio", NULL, ALL, RATIO, ST(dst_refcompressratio), true},
+    {"written", NULL, ALL, BYTES, ST(dst_written), true},
+    {"logicalused", "lused", HEADS, BYTES, ST(dst_logicalused), true},
+    {"logicalreferenced", "lrefer", ALL, BYTES, ST(dst_lreferenced), true},
+    {"unique", NULL, ALL, BYTES, ST(dst_unique), false},
+    {"numclones", NULL, SNAP, COUNT, ST(dst_numclones), false},
+};
+
+static const char *const prop_aliases[][2] = {
+    {"compress", "compression"}, {"recsize", "recordsize"}, {"rdonly", "readonly"}, {"checksum", "checksum"}};
+
+static shown_t
+kind_of(const dsl_stats_t *st)
+{
+    return st->dst_snapshot ? SNAP : st->dst_type == DMU_OST_ZVOL ? VOL : FS;
+}
+
+static const native_t *
+native_find(const char *prop)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(natives); i++) {
+        if (strcmp(natives[i].n_name, prop) == 0 || (natives[i].n_alias != NULL && strcmp(natives[i].n_alias, prop) == 0))
+            return &natives[i];
+    }
+    return NULL;
+}
+
+static uint64_t
+native_u64(const native_t *n, const dsl_stats_t *st)
+{
+    uint64_t v;
+    memcpy(&v, (const char *)st + n->n_offset, sizeof(v));
+    return v;
+}
+
+static void
+native_special(cmd_env_t *env, const native_t *n, const dsl_stats_t *st, value_t *v)
+{
+    const char *text = "-";
+    if (strcmp(n->n_name, "name") == 0)
+        text = st->dst_name;
+    else if (strcmp(n->n_name, "type") == 0)
+        text = st->dst_snapshot ? "snapshot" : st->dst_type == DMU_OST_ZVOL ? "volume" : "filesystem";
+    else if (strcmp(n->n_name, "mounted") == 0)
+        text = daemon_is_mounted(env, st->dst_name) ? "yes" : "no";
+    else if (strcmp(n->n_name, "origin") == 0 && st->dst_origin[0] != '\0')
+        text = st->dst_origin;
+    snprintf(v->v_text, sizeof(v->v_text), "%s", text);
+}
+
+static void
+native_value(cmd_env_t *env, const native_t *n, const dsl_stats_t *st, bool exact, value_t *v)
+{
+    char buf[64];
+    strcpy(v->v_source, "-");
+    if (!(n->n_shown & kind_of(st)))
+        strcpy(v->v_text, "-");
+    else if (n->n_offset == SPECIAL)
+        native_special(env, n, st, v);
+    else if (n->n_form == RATIO)
+        snprintf(v->v_text, sizeof(v->v_text), "%" PRIu64 ".%02" PRIu64 "%s", native_u64(n, st) / 100, native_u64(n, st) % 100,
+                 exact ? "" : "x");
+    else if (n->n_form == TIME && !exact)
+        nicetime(native_u64(n, st), v->v_text, sizeof(v->v_text));
+    else if (n->n_form == BYTES && !exact)
+        snprintf(v->v_text, sizeof(v->v_text), "%s", nicebytes(native_u64(n, st), buf));
+    else
+        snprintf(v->v_text, sizeof(v->v_text), "%" PRIu64, native_u64(n, st));
+}
+
+/* ---- properties that are stored ---- */
+
+/* Where a mount point comes from somewhere above, the rest of the name is appended. */
+static void
+mountpoint_value(const dsl_stats_t *st, dsl_prop_source_t src, const char *setpoint, value_t *v)
+{
+    char base[sizeof(v->v_text)];
+    if (src == PROP_SRC_DEFAULT)
+        snprintf(v->v_text, sizeof(v->v_text), "/%s", st->dst_name);
+    else if (src == PROP_SRC_INHERITED && v->v_text[0] == '/') {
+        strcpy(base, strcmp(v->v_text, "/") == 0 ? "" : v->v_text);
+        snprintf(v->v_text, sizeof(v->v_text), "%.800s%s", base, st->dst_name + strlen(setpoint));
+    }
+}
+
+static void
+source_text(dsl_prop_source_t src, const char *setpoint, value_t *v)
+{
+    static const char *const words[] = {
+        [PROP_SRC_DEFAULT] = "default", [PROP_SRC_LOCAL] = "local", [PROP_SRC_RECEIVED] = "received", [PROP_SRC_NONE] = "-"};
+    if (src == PROP_SRC_INHERITED)
+        snprintf(v->v_source, sizeof(v->v_source), "inherited from %s", setpoint);
+    else
+        snprintf(v->v_source, sizeof(v->v_source), "%s", words[src]);
+}
+
+static bool
+prop_is_bytes(const dsl_prop_desc_t *d)
+{
+    static const char *const names[] = {"recordsize", "quota", "refquota", "reservation", "refreservation", "volsize", "volblocksize"};
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+        if (strcmp(d->pd_name, names[i]) == 0)
+            return true;
+    }
+    return false;
+}
+
+static int
+stored_value(dsl_pool_t *dp, const dsl_stats_t *st, const char *prop, bool exact, value_t *v)
+{
+    char setpoint[NAMELEN] = "", buf[16];
+    dsl_prop_source_t src;
+    const dsl_prop_desc_t *d = dsl_prop_lookup(prop);
+    if (d == NULL && strchr(prop, ':') == NULL)
+        return ENOENT;
+    int err = dsl_prop_get(dp, st->dst_name, prop, v->v_text, sizeof(v->v_text), &src, setpoint);
+    if (err != 0) {
+        strcpy(v->v_text, "-");
+        strcpy(v->v_source, "-");
+        return 0;
+    }
+    source_text(src, setpoint, v);
+    uint64_t n;
+    if (strcmp(prop, "mountpoint") == 0)
+        mountpoint_value(st, src, setpoint, v);
+    else if (d != NULL && prop_is_bytes(d) && parse_size(v->v_text, &n)) {
+        bool none = n == 0 && strcmp(prop, "recordsize") != 0;
+        if (exact)
+            snprintf(v->v_text, sizeof(v->v_text), "%" PRIu64, n);
+        else
+            snprintf(v->v_text, sizeof(v->v_text), "%s", none ? "none" : nicebytes(n, buf));
+    }
+    return 0;
+}
+
+static const char *
+canonical(const char *prop)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(prop_aliases); i++) {
+        if (strcmp(prop, prop_aliases[i][0]) == 0)
+            return prop_aliases[i][1];
+    }
+    return prop;
+}
+
+/* A snapshot of a file system shows few of the stored properties. */
+static bool
+stored_shown(const dsl_prop_desc_t *d, shown_t kind)
+{
+    static const char *const snaps[] = {"devices", "exec", "setuid", "xattr", "version", "utf8only", "normalization",
+                                        "casesensitivity", "acltype"};
+    static const char *const vols[] = {"compression", "checksum", "copies", "readonly", "primarycache", "secondarycache",
+                                       "sync", "logbias", "reservation", "refreservation"};
+    const char *const *list = kind == SNAP ? snaps : vols;
+    size_t n = kind == SNAP ? ARRAY_SIZE(snaps) : ARRAY_SIZE(vols);
+    if (kind == FS)
+        return true;
+    for (size_t i = 0; i < n; i++) {
+        if (strcmp(list[i], d->pd_name) == 0)
+            return true;
+    }
+    return false;
+}
+
+int
+value_get(cmd_env_t *env, dsl_pool_t *dp, const dsl_stats_t *st, const char *prop, bool exact, value_t *v)
+{
+    const native_t *n = native_find(prop);
+    if (n != NULL) {
+        native_value(env, n, st, exact, v);
+        return 0;
+    }
+    prop = canonical(prop);
+    const dsl_prop_desc_t *d = dsl_prop_lookup(prop);
+    if (d != NULL && !stored_shown(d, kind_of(st))) {
+        strcpy(v->v_text, "-");
+        strcpy(v->v_source, "-");
+        return 0;
+    }
+    return stored_value(dp, st, prop, exact, v);
+}
+
+bool
+value_is_numeric(const char *prop)
+{
+    const native_t *n = native_find(prop);
+    if (n != NULL)
+        return n->n_form != TEXT;
+    const dsl_prop_desc_t *d = dsl_prop_lookup(canonical(prop));
+    return d != NULL && d->pd_type == PROP_NUMBER;
+}
+
+uint64_t
+value_number(const dsl_stats_t *st, const char *prop, const value_t *exact)
+{
+    const native_t *n = native_find(prop);
+    if (n != NULL && n->n_offset != SPECIAL)
+        return n->n_shown & kind_of(st) ? native_u64(n, st) : 0;
+    return strtoull(exact->v_text, NULL, 10);
+}
+
+const char *
+value_next(const dsl_stats_t *st, int *cursor)
+{
+    shown_t kind = kind_of(st);
+    int nnat = (int)ARRAY_SIZE(natives);
+    for (; *cursor < nnat; (*cursor)++) {
+        const native_t *n = &natives[*cursor];
+        if (n->n_in_all && (n->n_shown & kind) && (n->n_offset != SPECIAL || strcmp(n->n_name, "origin") != 0 || st->dst_origin[0] != '\0'))
+            return natives[(*cursor)++].n_name;
+    }
+    const dsl_prop_desc_t *d = dsl_prop_next(NULL);
+    for (int i = nnat; d != NULL; d = dsl_prop_next(d), i++) {
+        if (i >= *cursor && stored_shown(d, kind)) {
+            *cursor = i + 1;
+            return d->pd_name;
+        }
+    }
+    return NULL;
+}
