@@ -59,6 +59,9 @@ void dsl_deadlist_merge(dsl_deadlist_t *dl, uint64_t otherobj, dmu_tx_t *tx); /*
 void dsl_deadlist_move_bpobj(dsl_deadlist_t *dl, bpobj_t *bpo, uint64_t mintxg, dmu_tx_t *tx);
 /* Every block listed. cb's error ends it. */
 int dsl_deadlist_walk(dsl_deadlist_t *dl, int (*cb)(void *arg, uint64_t key, const blkptr_t *bp), void *arg);
+uint64_t dsl_deadlist_next_key(dsl_deadlist_t *dl, uint64_t key); /* the upper bound of key's bucket; UINT64_MAX the last */
+/* Its used bytes without opening it; old formats too. */
+int dsl_deadlist_obj_used(dsl_pool_t *dp, uint64_t dlobj, uint64_t *used);
 
 /* ---------------------------------------------------------------- the things in memory ---- */
 
@@ -89,6 +92,7 @@ struct dsl_dataset {
     uint32_t ds_refs;              /* dp_lock */
     uint32_t ds_long_holds;        /* dp_lock */
     const void *ds_owner;          /* dp_lock */
+    bool ds_dead;                  /* destroyed, its object is gone; dp_lock */
     list_node_t ds_link;           /* dp_datasets; dp_lock */
     list_node_t ds_dirty_link[TXG_SIZE]; /* dp_dirty_datasets; dp_lock; holds a ref */
     list_node_t ds_phys_link;      /* dp_dirty_phys; syncing thread; holds a ref */
@@ -150,9 +154,6 @@ objset_t *pool_mos(dsl_pool_t *dp);
 uint64_t pool_slop(dsl_pool_t *dp);
 /* Bytes a pool without slop (half of it with reserve) would hold. */
 uint64_t pool_capacity(dsl_pool_t *dp, bool reserve);
-/* Promise bytes out of the pool's free space to txg. 0; ENOSPC; EAGAIN: after a txg or two there may be room. */
-int pool_reserve(dsl_pool_t *dp, uint64_t bytes, bool netfree, uint64_t txg);
-void pool_unreserve(dsl_pool_t *dp, uint64_t txg); /* txg has synced: its promises are kept */
 void pool_free_block(dsl_pool_t *dp, const blkptr_t *bp, dmu_tx_t *tx); /* space back now (pool_sync.c) */
 dsl_task_t *dsl_task_next(dsl_pool_t *dp, uint64_t txg);
 void dsl_task_run(dsl_pool_t *dp, dsl_task_t *task, uint64_t txg);
@@ -191,7 +192,11 @@ void dsl_dir_transfer_space(dsl_dir_t *dd, int64_t delta, dd_used_t from, dd_use
 /* Bytes that could still be written below dd. */
 uint64_t dsl_dir_available(dsl_dir_t *dd, bool netfree);
 int dsl_dir_reserve(dsl_dir_t *dd, uint64_t bytes, uint64_t txg); /* quotas up the chain: EDQUOT, EAGAIN */
+void dsl_dir_undirty(dsl_dir_t *dd);
 bool dsl_dir_is_clone(dsl_dir_t *dd);
+/* Reading the MOS: the name that has this value in a ZAP (ZFS_MAX_DATASET_NAME_LEN bytes; ENOENT); a bonus of the given type. */
+int mos_name_of(dsl_pool_t *dp, uint64_t zapobj, uint64_t value, char *name);
+int mos_read_bonus(dsl_pool_t *dp, uint64_t object, uint8_t type, void *out, size_t n);
 void dsl_dir_sync(dsl_dir_t *dd, dmu_tx_t *tx); /* phys to its bonus */
 uint64_t dsl_dir_count_children(dsl_dir_t *dd);
 
@@ -209,6 +214,9 @@ void dsl_dataset_close_deadlist(dsl_dataset_t *ds, dmu_tx_t *tx);
 void dsl_dataset_sync_phys(dsl_dataset_t *ds, dmu_tx_t *tx);
 void dsl_dataset_update_props(dsl_dataset_t *ds); /* properties again, onto the open objset; config lock held */
 void dsl_dataset_evict_objset(dsl_dataset_t *ds);
+void dsl_dataset_set_dead(dsl_dataset_t *ds); /* its object is about to go: forget changes, be found no more */
+void dsl_dataset_hold_prev(dsl_dataset_t *ds); /* syncing thread: ds_prev follows ds_prev_snap_obj */
+void dsl_dataset_objset_props(dsl_dataset_t *ds, objset_props_t *op);
 int dsl_dataset_snap_lookup(dsl_dataset_t *head, const char *snap, uint64_t *dsobj); /* ENOENT */
 int dsl_dataset_snapname(dsl_dataset_t *ds, char *snap); /* of a snapshot */
 uint64_t dsl_dataset_count_snapshots(dsl_dataset_t *head);
@@ -224,6 +232,9 @@ void dsl_dataset_hooks(dsl_dataset_t *ds, struct objset_hooks *h);
 void dsl_dataset_block_born(dsl_dataset_t *ds, const blkptr_t *bp, dmu_tx_t *tx);
 void dsl_dataset_block_kill(dsl_dataset_t *ds, const blkptr_t *bp, dmu_tx_t *tx);
 void dsl_dataset_dirtied(dsl_dataset_t *ds, uint64_t txg);
+/* Is there room for bytes below dd? 0; ENOSPC; EAGAIN: after a txg or two there may be. dp_lock held. */
+int account_check(dsl_dir_t *dd, uint64_t bytes, bool netfree);
+void account_txg_done(dsl_pool_t *dp, uint64_t txg); /* txg has synced: its promises are kept */
 
 /* ---------------------------------------------------------------- pieces of sync tasks: config lock held for writing ---- */
 
