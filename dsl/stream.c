@@ -98,12 +98,12 @@ canceled(const volatile int *cancel)
 
 /* Wait until fd is ready; EINTR when canceled meanwhile. Regular files are always ready. */
 static int
-wait_ready(int fd, short events, const volatile int *cancel)
+wait_ready(int fd, short events, const volatile int *cancel, const volatile int *stop)
 {
     struct pollfd pfd = {.fd = fd, .events = events};
 
     for (;;) {
-        if (canceled(cancel))
+        if (canceled(cancel) || canceled(stop))
             return SET_ERROR(EINTR);
         int n = poll(&pfd, 1, CANCEL_MS);
         if (n > 0 || (n < 0 && errno != EINTR))
@@ -123,7 +123,7 @@ readv_all(stream_in_t *si, struct iovec *iov, int cnt, uint64_t *got)
             iov++, cnt--;
             continue;
         }
-        int err = wait_ready(si->in_fd, POLLIN, si->in_cancel);
+        int err = wait_ready(si->in_fd, POLLIN, si->in_cancel, si->in_stop);
         if (err != 0)
             return err;
         ssize_t n = readv(si->in_fd, iov, cnt);
@@ -369,7 +369,7 @@ out_writev(stream_out_t *so, struct iovec *iov, int cnt)
             iov++, cnt--;
             continue;
         }
-        int err = wait_ready(so->so_fd, POLLOUT, so->so_cancel);
+        int err = wait_ready(so->so_fd, POLLOUT, so->so_cancel, NULL);
         if (err != 0)
             return err;
         ssize_t n = out_try(so, iov, cnt);

@@ -210,6 +210,7 @@ void stream_rec_free(stream_rec_t *rec);
 typedef struct stream_in {
     int in_fd;
     const volatile int *in_cancel; /* may be NULL */
+    const volatile int *in_stop;   /* likewise: a second reason to stop */
     uint64_t *in_progress;         /* may be NULL; atomic store */
     stream_error_t *in_se;
     bool in_swap;                  /* the stream's byte order is not ours */
