@@ -89,13 +89,21 @@ zap_open_block0(zap_t *zap)
     return mz->mz_block_type == ZBT_HEADER ? fzap_open(zap) : SET_ERROR(EIO);
 }
 
-static bool
-holds_zap(dnode_t *dn)
+/* An object that is no ZAP has not been turned to our byte order as one. */
+static int
+hold_zap(objset_t *os, uint64_t object, dnode_t **dnp)
 {
-    mutex_enter(&dn->dn_mtx);
-    uint8_t type = dn->dn_now.ds_type;
-    mutex_exit(&dn->dn_mtx);
-    return dmu_ot_byteswap(type) == DMU_BSWAP_ZAP;
+    int err = dnode_hold(os, object, dnp);
+    if (err != 0)
+        return err;
+    mutex_enter(&(*dnp)->dn_mtx);
+    uint8_t type = (*dnp)->dn_now.ds_type;
+    mutex_exit(&(*dnp)->dn_mtx);
+    if (dmu_ot_byteswap(type) == DMU_BSWAP_ZAP)
+        return 0;
+    dnode_rele(*dnp);
+    *dnp = NULL;
+    return SET_ERROR(EINVAL);
 }
 
 static void
@@ -122,18 +130,33 @@ zap_open_dnode(zap_t *zap, objset_t *os, dnode_t *dn, bool writer)
     return err;
 }
 
+/* A reader who needs a micro ZAP's index and finds none comes back as a writer and makes it. Blocks below minsize do without. */
+static int
+zap_open_indexed(zap_t *zap, objset_t *os, dnode_t *dn, uint64_t minsize)
+{
+    dnode_add_ref(dn); /* over the change of locks */
+    int err = zap_open_dnode(zap, os, dn, false);
+    if (err == 0 && zap->zap_ismicro && zap->zap_db->db.db_size >= minsize && !mzap_has_index(zap)) {
+        zap_close(zap);
+        dnode_add_ref(dn);
+        err = zap_open_dnode(zap, os, dn, true);
+        if (err == 0 && zap->zap_ismicro && !mzap_has_index(zap))
+            mzap_build_index(zap);
+    }
+    dnode_rele(dn);
+    return err;
+}
+
+#define INDEX_MIN_SIZE 4096 /* in less than this, comparing names is as quick */
+
 static int
 zap_open(zap_t *zap, objset_t *os, uint64_t object, bool writer)
 {
     dnode_t *dn;
-    int err = dnode_hold(os, object, &dn);
+    int err = hold_zap(os, object, &dn);
     if (err != 0)
         return err;
-    if (!holds_zap(dn)) {
-        dnode_rele(dn);
-        return SET_ERROR(EINVAL);
-    }
-    return zap_open_dnode(zap, os, dn, writer);
+    return writer ? zap_open_dnode(zap, os, dn, true) : zap_open_indexed(zap, os, dn, INDEX_MIN_SIZE);
 }
 
 static int
@@ -548,34 +571,17 @@ cursor_place(zap_cursor_t *zc, const zap_t *zap)
         zc->zc_hash = CURSOR_END;
 }
 
-/* A micro ZAP is iterated by its index: when there is none we come back as a writer and make it. The cursor keeps the
- * dnode, so that the index stays. */
+/* The cursor keeps the dnode, so that a micro ZAP's index stays. */
 static int
 cursor_open(zap_cursor_t *zc, zap_t *zap)
 {
-    bool writer = false;
     if (zc->zc_dnode == NULL) {
-        int err = zap_open(zap, zc->zc_objset, zc->zc_object, false);
+        int err = hold_zap(zc->zc_objset, zc->zc_object, &zc->zc_dnode);
         if (err != 0)
             return err;
-        dnode_add_ref(zap->zap_dn);
-        zc->zc_dnode = zap->zap_dn;
-        zap_close(zap);
     }
-    for (;;) {
-        dnode_add_ref(zc->zc_dnode);
-        int err = zap_open_dnode(zap, zc->zc_objset, zc->zc_dnode, writer);
-        if (err != 0)
-            return err;
-        if (!zap->zap_ismicro || mzap_has_index(zap))
-            return 0;
-        if (writer) {
-            mzap_build_index(zap);
-            return 0;
-        }
-        zap_close(zap);
-        writer = true;
-    }
+    dnode_add_ref(zc->zc_dnode);
+    return zap_open_indexed(zap, zc->zc_objset, zc->zc_dnode, 0);
 }
 
 int

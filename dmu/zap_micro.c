@@ -2,12 +2,12 @@
 /*
  * zap_micro.c - the small ZAP: one block of 64-byte entries in no order.
  *
- * Without help each call would look at every entry. So a writer, and a cursor, makes an index in memory (in dn_user):
+ * Without help each call would look at every entry. So a writer, a cursor, and a reader of a large block make an index (in dn_user):
  *
  *     sorted by (hash, cd):   | h 3 cd 0 slot 7 | h 9 cd 0 slot 2 | h 9 cd 1 slot 5 | ...       12 bytes each
  *
  * Finding is a binary search, adding moves what is behind (at most 24 KiB), and it is the order of iteration. It lives as long as
- * the dnode stays in memory. A reader that finds none compares names, which for one look-up is cheaper than hashing them all.
+ * the dnode stays in memory.
  *
  * INVARIANTS
  *  1. The index holds each used slot once, and agrees with block 0.
