@@ -57,6 +57,8 @@ int dsl_pool_open(const disk_t *disk, int flags, dsl_pool_t **dpp);
 int dsl_pool_close(dsl_pool_t *dp);
 /* The same, and the labels say "exported". EBUSY: something is owned. Closed only on success or a pool error. */
 int dsl_pool_export(dsl_pool_t *dp);
+/* The same, and the labels say "destroyed". */
+int dsl_pool_destroy(dsl_pool_t *dp);
 spa_t *dsl_pool_spa(dsl_pool_t *dp);
 objset_t *dsl_pool_mos(dsl_pool_t *dp);
 txg_state_t *dsl_pool_txg(dsl_pool_t *dp);
