@@ -1,0 +1,608 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * test_dmu_zap.c - ZAP objects against a model: random changes, growth, cursors, damage, threads.
+ */
+#include "support/minipool.h"
+#include "zap_impl.h"
+
+static minipool_t *mp;
+
+static void
+setup(void)
+{
+    mp = minipool_create(256ULL << 20);
+}
+
+static void
+teardown(void)
+{
+    minipool_destroy(mp);
+}
+
+static uint64_t
+new_zap(uint64_t normflags)
+{
+    dmu_tx_t *tx = minipool_tx(mp);
+    uint64_t object = zap_create_norm(mp->mp_os, normflags, DMU_OT_ZAP_OTHER, DMU_OT_NONE, 0, tx);
+    dmu_tx_commit(tx);
+    ck_assert_uint_ne(object, 0);
+    return object;
+}
+
+static int
+add(uint64_t object, const char *name, uint64_t value)
+{
+    dmu_tx_t *tx = minipool_tx(mp);
+    int err = zap_add_u64(mp->mp_os, object, name, value, tx);
+    dmu_tx_commit(tx);
+    return err;
+}
+
+static int
+del(uint64_t object, const char *name)
+{
+    dmu_tx_t *tx = minipool_tx(mp);
+    int err = zap_remove(mp->mp_os, object, name, tx);
+    dmu_tx_commit(tx);
+    return err;
+}
+
+static uint64_t
+first_word(uint64_t object)
+{
+    uint64_t w;
+    ck_assert_int_eq(dmu_read(mp->mp_os, object, 0, 8, &w), 0);
+    return w;
+}
+
+/* ---- the plain calls ---- */
+
+START_TEST(basics)
+{
+    uint64_t z = new_zap(0), v, isz, n;
+    ck_assert_int_eq(zap_lookup_u64(mp->mp_os, z, "a", &v), ENOENT);
+    ck_assert_int_eq(add(z, "a", 1), 0);
+    ck_assert_int_eq(add(z, "a", 2), EEXIST);
+    ck_assert_int_eq(add(z, "", 2), EINVAL);
+    ck_assert_int_eq(zap_lookup_u64(mp->mp_os, z, "a", &v), 0);
+    ck_assert_uint_eq(v, 1);
+    ck_assert_int_eq(zap_lookup_u64(mp->mp_os, z, "", &v), ENOENT);
+    ck_assert_int_eq(zap_length(mp->mp_os, z, "a", &isz, &n), 0);
+    ck_assert(isz == 8 && n == 1);
+    uint32_t w;
+    ck_assert_int_eq(zap_lookup(mp->mp_os, z, "a", 4, 1, &w), EINVAL);
+    ck_assert_int_eq(zap_lookup(mp->mp_os, z, "a", 8, 0, &v), EOVERFLOW);
+    ck_assert_int_eq(zap_lookup(mp->mp_os, z, "a", 3, 1, &v), EINVAL);
+    ck_assert_int_eq(zap_contains(mp->mp_os, z, "a"), 0);
+    ck_assert_int_eq(del(z, "b"), ENOENT);
+    ck_assert_int_eq(del(z, "a"), 0);
+    ck_assert_int_eq(zap_contains(mp->mp_os, z, "a"), ENOENT);
+    ck_assert_int_eq(zap_count(mp->mp_os, z, &n), 0);
+    ck_assert_uint_eq(n, 0);
+    ck_assert_int_eq(zap_count(mp->mp_os, 99999, &n), ENOENT);
+    ck_assert_uint_eq(first_word(z), ZBT_MICRO);
+}
+END_TEST
+
+START_TEST(not_a_zap)
+{
+    uint64_t object, n;
+    dmu_tx_t *tx = minipool_tx(mp);
+    ck_assert_int_eq(dmu_object_alloc(mp->mp_os, DMU_OT_PLAIN_OTHER, 512, DMU_OT_NONE, 0, 0, tx, &object), 0);
+    dmu_tx_commit(tx);
+    ck_assert_int_eq(zap_count(mp->mp_os, object, &n), EINVAL);
+    tx = minipool_tx(mp);
+    ck_assert_int_eq(dmu_object_alloc(mp->mp_os, DMU_OT_ZAP_OTHER, 512, DMU_OT_NONE, 0, 0, tx, &object), 0);
+    dmu_tx_commit(tx);
+    ck_assert_int_eq(zap_count(mp->mp_os, object, &n), EIO); /* no block: no ZAP yet */
+    tx = minipool_tx(mp);
+    ck_assert_int_eq(zap_init(mp->mp_os, object, tx), 0);
+    dmu_tx_commit(tx);
+    ck_assert_int_eq(zap_count(mp->mp_os, object, &n), 0);
+    tx = minipool_tx(mp);
+    ck_assert_int_eq(zap_destroy(mp->mp_os, object, tx), 0);
+    dmu_tx_commit(tx);
+    ck_assert_int_eq(zap_count(mp->mp_os, object, &n), ENOENT);
+}
+END_TEST
+
+/* What does not fit into 64 bytes makes it fat; the entries stay. */
+START_TEST(upgrade_by_value)
+{
+    uint64_t z = new_zap(0), v[3] = {1, 2, 3}, out[4], n;
+    char name[80];
+    for (int i = 0; i < 100; i++) {
+        snprintf(name, sizeof(name), "name%d", i);
+        ck_assert_int_eq(add(z, name, (uint64_t)i), 0);
+    }
+    dmu_tx_t *tx = minipool_tx(mp);
+    if (_i == 0)
+        ck_assert_int_eq(zap_update(mp->mp_os, z, "name7", 8, 3, v, tx), 0);
+    else if (_i == 1)
+        ck_assert_int_eq(zap_add(mp->mp_os, z, "a string", 1, 6, "hello", tx), 0);
+    else
+        ck_assert_int_eq(zap_add_u64(mp->mp_os, z, "a name of fifty characters is one too many for it", 7, tx), 0),
+            ck_assert_int_eq(zap_add_u64(mp->mp_os, z, "a name of fifty characters is one too many for it!", 7, tx), 0);
+    dmu_tx_commit(tx);
+    for (int round = 0; round < 2; round++, minipool_reopen(mp)) {
+        ck_assert_uint_eq(first_word(z), ZBT_HEADER);
+        ck_assert_int_eq(zap_count(mp->mp_os, z, &n), 0);
+        ck_assert_uint_eq(n, 100 + (uint64_t)_i);
+        for (int i = 0; i < 100; i++) {
+            snprintf(name, sizeof(name), "name%d", i);
+            if (_i == 0 && i == 7)
+                continue;
+            ck_assert_int_eq(zap_lookup_u64(mp->mp_os, z, name, &out[0]), 0);
+            ck_assert_uint_eq(out[0], (uint64_t)i);
+        }
+    }
+    if (_i == 0) {
+        ck_assert_int_eq(zap_lookup(mp->mp_os, z, "name7", 8, 4, out), 0);
+        ck_assert(out[0] == 1 && out[2] == 3);
+    } else if (_i == 1) {
+        ck_assert_int_eq(zap_lookup(mp->mp_os, z, "a string", 1, 32, out), 0);
+        ck_assert_str_eq((char *)out, "hello");
+    }
+}
+END_TEST
+
+START_TEST(limits)
+{
+    uint64_t z = new_zap(0), v;
+    char name[300];
+    static uint8_t big[ZAP_MAXVALUELEN + 8], out[ZAP_MAXVALUELEN + 8];
+    memset(name, 'n', sizeof(name));
+    name[255] = 0;
+    ck_assert_int_eq(add(z, name, 1), 0);
+    ck_assert_int_eq(zap_lookup_u64(mp->mp_os, z, name, &v), 0);
+    name[255] = 'n';
+    name[256] = 0;
+    ck_assert_int_eq(add(z, name, 1), ENAMETOOLONG);
+    ck_assert_int_eq(zap_lookup_u64(mp->mp_os, z, name, &v), ENOENT);
+    memset(big, 7, sizeof(big));
+    dmu_tx_t *tx = minipool_tx(mp);
+    ck_assert_int_eq(zap_add(mp->mp_os, z, "big", 1, ZAP_MAXVALUELEN + 1, big, tx), E2BIG);
+    for (int i = 0; i < 20; i++) {
+        snprintf(name, sizeof(name), "big%d", i);
+        big[0] = (uint8_t)i;
+        ck_assert_int_eq(zap_add(mp->mp_os, z, name, 1, ZAP_MAXVALUELEN, big, tx), 0);
+    }
+    dmu_tx_commit(tx);
+    for (int i = 0; i < 20; i++) {
+        snprintf(name, sizeof(name), "big%d", i);
+        big[0] = (uint8_t)i;
+        ck_assert_int_eq(zap_lookup(mp->mp_os, z, name, 1, sizeof(out), out), 0);
+        ck_assert_int_eq(memcmp(out, big, ZAP_MAXVALUELEN), 0);
+    }
+}
+END_TEST
+
+START_TEST(numbers)
+{
+    uint64_t z = new_zap(0), v;
+    dmu_tx_t *tx = minipool_tx(mp);
+    ck_assert_int_eq(zap_add_int(mp->mp_os, z, 0xabc, tx), 0);
+    ck_assert_int_eq(zap_lookup_int(mp->mp_os, z, 0xabc), 0);
+    ck_assert_int_eq(zap_lookup_u64(mp->mp_os, z, "abc", &v), 0);
+    ck_assert_uint_eq(v, 0xabc);
+    ck_assert_int_eq(zap_add_int_key(mp->mp_os, z, UINT64_MAX, 5, tx), 0);
+    ck_assert_int_eq(zap_update_int_key(mp->mp_os, z, UINT64_MAX, 6, tx), 0);
+    ck_assert_int_eq(zap_lookup_int_key(mp->mp_os, z, UINT64_MAX, &v), 0);
+    ck_assert_uint_eq(v, 6);
+    ck_assert_int_eq(zap_remove_int(mp->mp_os, z, 0xabc, tx), 0);
+    ck_assert_int_eq(zap_increment(mp->mp_os, z, "u", 5, tx), 0);
+    ck_assert_int_eq(zap_increment(mp->mp_os, z, "u", -3, tx), 0);
+    ck_assert_int_eq(zap_lookup_u64(mp->mp_os, z, "u", &v), 0);
+    ck_assert_uint_eq(v, 2);
+    ck_assert_int_eq(zap_increment(mp->mp_os, z, "u", -2, tx), 0);
+    ck_assert_int_eq(zap_contains(mp->mp_os, z, "u"), ENOENT);
+    dmu_tx_commit(tx);
+}
+END_TEST
+
+/* Case folded in the hash only: names that differ in case are different, and found exactly. */
+START_TEST(normalised)
+{
+    uint64_t z = new_zap(ZAP_NORM_UPPER), v;
+    for (int round = 0; round < 2; round++) {
+        if (round == 1) {
+            dmu_tx_t *tx = minipool_tx(mp);
+            ck_assert_int_eq(zap_add(mp->mp_os, z, "fat", 1, 2, "x", tx), 0);
+            dmu_tx_commit(tx);
+        } else {
+            ck_assert_int_eq(add(z, "Snap", 1), 0);
+            ck_assert_int_eq(add(z, "snap", 2), 0);
+            ck_assert_int_eq(add(z, "SNAP", 3), 0);
+        }
+        ck_assert_int_eq(zap_lookup_u64(mp->mp_os, z, "snap", &v), 0);
+        ck_assert_uint_eq(v, 2);
+        ck_assert_int_eq(zap_lookup_u64(mp->mp_os, z, "SNAP", &v), 0);
+        ck_assert_uint_eq(v, 3);
+        ck_assert_int_eq(zap_lookup_u64(mp->mp_os, z, "sNAP", &v), ENOENT);
+    }
+    ck_assert_int_eq(add(z, "caf\xc3\xa9", 3), ENOTSUP);
+    ck_assert_int_eq(zap_lookup_u64(mp->mp_os, z, "caf\xc3\xa9", &v), ENOENT);
+}
+END_TEST
+
+/* ---- random against a model ---- */
+
+#define NAMES 6000
+static struct {
+    char name[64];
+    uint64_t value;
+    bool used;
+} model[NAMES];
+
+static void
+model_init(void)
+{
+    for (int i = 0; i < NAMES; i++) {
+        memset(model[i].name, 'a' + i % 26, 60);
+        int at = (int)rnd(rnd(5) == 0 ? 56 : 20);
+        snprintf(model[i].name + at, sizeof(model[i].name) - (size_t)at, "%d", i);
+        model[i].used = false;
+    }
+}
+
+static void
+model_step(uint64_t z, int live, dmu_tx_t *tx)
+{
+    int i = (int)rnd((uint64_t)live);
+    uint64_t v = rnd(1ULL << 62), got;
+    int err = zap_lookup_u64(mp->mp_os, z, model[i].name, &got);
+    ck_assert_int_eq(err, model[i].used ? 0 : ENOENT);
+    if (err == 0)
+        ck_assert_uint_eq(got, model[i].value);
+    switch (rnd(4)) {
+    case 0:
+    case 1:
+        ck_assert_int_eq(zap_add_u64(mp->mp_os, z, model[i].name, v, tx), model[i].used ? EEXIST : 0);
+        model[i].value = model[i].used ? model[i].value : v;
+        model[i].used = true;
+        break;
+    case 2:
+        ck_assert_int_eq(zap_remove(mp->mp_os, z, model[i].name, tx), model[i].used ? 0 : ENOENT);
+        model[i].used = false;
+        break;
+    default:
+        ck_assert_int_eq(zap_update_u64(mp->mp_os, z, model[i].name, v, tx), 0);
+        model[i].used = true;
+        model[i].value = v;
+    }
+}
+
+static void
+model_compare(uint64_t z)
+{
+    zap_cursor_t zc;
+    zap_attribute_t za;
+    uint64_t n = 0, used = 0, count;
+    for (int i = 0; i < NAMES; i++)
+        used += model[i].used;
+    for (zap_cursor_init(&zc, mp->mp_os, z); zap_cursor_retrieve(&zc, &za) == 0; zap_cursor_advance(&zc)) {
+        uint64_t v;
+        ck_assert_int_eq(zap_lookup_u64(mp->mp_os, z, za.za_name, &v), 0);
+        ck_assert_uint_eq(v, za.za_first_integer);
+        n++;
+    }
+    ck_assert_uint_eq(zap_cursor_serialize(&zc), ZAP_COOKIE_END);
+    zap_cursor_fini(&zc);
+    ck_assert_int_eq(zap_count(mp->mp_os, z, &count), 0);
+    ck_assert_uint_eq(n, used);
+    ck_assert_uint_eq(count, used);
+    for (int i = 0; i < NAMES; i++)
+        ck_assert_int_eq(zap_contains(mp->mp_os, z, model[i].name), model[i].used ? 0 : ENOENT);
+}
+
+START_TEST(random_model)
+{
+    uint64_t z = new_zap(_i == 1 ? ZAP_NORM_UPPER : 0);
+    model_init();
+    for (int round = 0; round < 40; round++) {
+        int live = MIN(NAMES, 20 + round * round * 5);
+        for (int k = 0; k < 20; k++) {
+            dmu_tx_t *tx = minipool_tx(mp);
+            for (int s = 0; s < 50; s++)
+                model_step(z, live, tx);
+            dmu_tx_commit(tx);
+        }
+        if (round % 7 == 3)
+            minipool_reopen(mp);
+        else if (round % 3 == 0)
+            minipool_sync(mp);
+        model_compare(z);
+    }
+}
+END_TEST
+
+/* A fat ZAP of 48-bit hashes, made fat from the start. */
+START_TEST(hash48)
+{
+    dmu_tx_t *tx = minipool_tx(mp);
+    uint64_t z = zap_create_fat(mp->mp_os, ZAP_FLAG_HASH64, DMU_OT_ZAP_OTHER, DMU_OT_NONE, 0, tx), v, n = 0;
+    char name[40];
+    for (int i = 0; i < 3000; i++) {
+        snprintf(name, sizeof(name), "entry %d", i);
+        ck_assert_int_eq(zap_add_u64(mp->mp_os, z, name, (uint64_t)i, tx), 0);
+    }
+    dmu_tx_commit(tx);
+    for (int i = 0; i < 3000; i++) {
+        snprintf(name, sizeof(name), "entry %d", i);
+        ck_assert_int_eq(zap_lookup_u64(mp->mp_os, z, name, &v), 0);
+    }
+    zap_cursor_t zc;
+    zap_attribute_t za;
+    uint64_t cookie = 0;
+    do {
+        zap_cursor_init_serialized(&zc, mp->mp_os, z, cookie);
+        int err = zap_cursor_retrieve(&zc, &za);
+        n += err == 0;
+        zap_cursor_advance(&zc);
+        cookie = zap_cursor_serialize(&zc);
+        zap_cursor_fini(&zc);
+    } while (cookie != UINT64_MAX && n < 4000);
+    ck_assert_uint_eq(n, 3000);
+}
+END_TEST
+
+/* ---- cookies while everything changes ---- */
+
+/* Entries "keep N" are there all the time and are to be seen once each; others come and go. */
+START_TEST(cookies)
+{
+    enum { KEEP = 500 };
+    static int seen[KEEP];
+    uint64_t z = new_zap(0), cookie = 0, last = 0;
+    char name[64];
+    memset(seen, 0, sizeof(seen));
+    for (int i = 0; i < KEEP; i++) {
+        snprintf(name, sizeof(name), "keep %d", i);
+        ck_assert_int_eq(add(z, name, (uint64_t)i), 0);
+    }
+    for (int step = 0; cookie != ZAP_COOKIE_END; step++) {
+        zap_cursor_t zc;
+        zap_attribute_t za;
+        zap_cursor_init_serialized(&zc, mp->mp_os, z, cookie);
+        for (uint64_t k = 1 + rnd(5); k > 0 && zap_cursor_retrieve(&zc, &za) == 0; k--) {
+            if (strncmp(za.za_name, "keep", 4) == 0)
+                seen[za.za_first_integer]++;
+            zap_cursor_advance(&zc);
+        }
+        cookie = zap_cursor_serialize(&zc);
+        zap_cursor_fini(&zc);
+        ck_assert(cookie > last && cookie <= ZAP_COOKIE_END);
+        last = cookie;
+        dmu_tx_t *tx = minipool_tx(mp);
+        for (int k = 0; k < 30; k++) { /* soon more than fits in 128 KiB */
+            snprintf(name, sizeof(name), "other %d", (int)rnd(5000));
+            if (zap_remove(mp->mp_os, z, name, tx) == ENOENT || rnd(3) != 0)
+                ck_assert_int_eq(zap_update_u64(mp->mp_os, z, name, 0, tx), 0);
+        }
+        dmu_tx_commit(tx);
+    }
+    ck_assert_uint_eq(first_word(z), ZBT_HEADER);
+    for (int i = 0; i < KEEP; i++)
+        ck_assert_int_eq(seen[i], 1);
+}
+END_TEST
+
+/* ---- damage ---- */
+
+static void
+damage_block(uint64_t z, uint64_t off, const uint8_t *good, dmu_tx_t *tx)
+{
+    dmu_buf_t *db;
+    ck_assert_int_eq(dmu_buf_hold(mp->mp_os, z, off, &db), 0);
+    dmu_buf_will_dirty(db, tx);
+    uint8_t *p = db->db_data;
+    memcpy(p, good, db->db_size);
+    for (uint64_t k = rnd(6); k > 0; k--) {
+        uint64_t at = rnd(2) == 0 ? rnd(128) : rnd(db->db_size);
+        p[at] = rnd(2) == 0 ? (uint8_t)rnd(256) : (uint8_t)(p[at] ^ (1u << rnd(8)));
+    }
+    dmu_buf_rele(db);
+    dnode_t *dn;
+    ck_assert_int_eq(dnode_hold(mp->mp_os, z, &dn), 0);
+    mzap_drop_index(dn);
+    dnode_rele(dn);
+}
+
+static void
+use_damaged(uint64_t z, dmu_tx_t *tx)
+{
+    zap_cursor_t zc;
+    zap_attribute_t za;
+    uint64_t v, a, b;
+    char name[100];
+    (void)zap_count(mp->mp_os, z, &v);
+    zap_cursor_init_serialized(&zc, mp->mp_os, z, rnd(4) == 0 ? rnd(UINT64_MAX) : 0);
+    for (int n = 0; zap_cursor_retrieve(&zc, &za) == 0; n++) {
+        ck_assert_int_lt(n, 100000);
+        zap_cursor_advance(&zc);
+    }
+    zap_cursor_fini(&zc);
+    for (int k = 0; k < 10; k++) {
+        snprintf(name, sizeof(name), "name %d", (int)rnd(1200));
+        (void)zap_lookup_u64(mp->mp_os, z, name, &v);
+        (void)zap_length(mp->mp_os, z, name, &a, &b);
+        (void)zap_update_u64(mp->mp_os, z, name, rnd(100), tx);
+        (void)zap_remove(mp->mp_os, z, name, tx);
+        snprintf(name, sizeof(name), "new %d", (int)rnd(1000));
+        (void)zap_add(mp->mp_os, z, name, rnd(2) ? 8 : 1, 1 + rnd(2), "0123456789abcdef", tx);
+    }
+}
+
+START_TEST(damage)
+{
+    bool fat = _i == 1;
+    uint64_t z = new_zap(0);
+    dmu_object_info_t doi;
+    char name[100];
+    for (int i = 0; i < (fat ? 1000 : 60); i++) {
+        snprintf(name, sizeof(name), "name %d", i);
+        dmu_tx_t *tx = minipool_tx(mp);
+        ck_assert_int_eq(zap_add(mp->mp_os, z, name, 8, fat && i % 50 == 0 ? 2 : 1, (uint64_t[]){1, 2}, tx), 0);
+        dmu_tx_commit(tx);
+    }
+    ck_assert_int_eq(dmu_object_info(mp->mp_os, z, &doi), 0);
+    uint64_t bs = doi.doi_data_block_size, nblocks = doi.doi_max_offset / bs;
+    uint8_t *good = malloc(doi.doi_max_offset);
+    ck_assert_int_eq(dmu_read(mp->mp_os, z, 0, doi.doi_max_offset, good), 0);
+    for (int round = 0; round < 1500; round++) {
+        dmu_tx_t *tx = minipool_tx(mp);
+        ck_assert_int_eq(dmu_object_info(mp->mp_os, z, &doi), 0);
+        if (doi.doi_data_block_size != bs || doi.doi_max_offset != nblocks * bs) { /* grown or turned fat: as it was */
+            ck_assert_int_eq(dmu_free_range(mp->mp_os, z, 0, DMU_OBJECT_END, tx), 0);
+            ck_assert_int_eq(dmu_object_set_blocksize(mp->mp_os, z, (uint32_t)bs, tx), 0);
+        }
+        ck_assert_int_eq(dmu_write(mp->mp_os, z, 0, nblocks * bs, good, tx), 0);
+        uint64_t blk = rnd(MIN(nblocks, 3));
+        damage_block(z, blk * bs, good + blk * bs, tx);
+        use_damaged(z, tx);
+        dmu_tx_commit(tx);
+    }
+    free(good);
+}
+END_TEST
+
+/* ---- threads ---- */
+
+static uint64_t shared_zap;
+
+static void *
+reader(void *arg)
+{
+    char name[64];
+    for (int i = 0; i < 3000; i++) {
+        uint64_t v;
+        snprintf(name, sizeof(name), "stay %d", i % 300);
+        ck_assert_int_eq(zap_lookup_u64(mp->mp_os, shared_zap, name, &v), 0);
+        if (i % 500 == 0) {
+            zap_cursor_t zc;
+            zap_attribute_t za;
+            int n = 0;
+            for (zap_cursor_init(&zc, mp->mp_os, shared_zap); zap_cursor_retrieve(&zc, &za) == 0; zap_cursor_advance(&zc))
+                n += strncmp(za.za_name, "stay", 4) == 0;
+            zap_cursor_fini(&zc);
+            ck_assert_int_eq(n, 300);
+        }
+    }
+    return NULL;
+}
+
+static void *
+writer(void *arg)
+{
+    char name[64];
+    for (int i = 0; i < 3000; i++) {
+        snprintf(name, sizeof(name), "w%d %d", (int)(intptr_t)arg, i);
+        ck_assert_int_eq(add(shared_zap, name, 1), 0);
+        if (i % 3 == 0)
+            ck_assert_int_eq(del(shared_zap, name), 0);
+        if (i % 1000 == 999)
+            txg_kick(mp->mp_ts);
+    }
+    return NULL;
+}
+
+START_TEST(threads)
+{
+    pthread_t t[4];
+    char name[64];
+    uint64_t n;
+    shared_zap = new_zap(0);
+    for (int i = 0; i < 300; i++) {
+        snprintf(name, sizeof(name), "stay %d", i);
+        ck_assert_int_eq(add(shared_zap, name, (uint64_t)i), 0);
+    }
+    for (intptr_t i = 0; i < 4; i++)
+        pthread_create(&t[i], NULL, i < 2 ? reader : writer, (void *)i);
+    for (int i = 0; i < 4; i++)
+        pthread_join(t[i], NULL);
+    ck_assert_int_eq(zap_count(mp->mp_os, shared_zap, &n), 0);
+    ck_assert_uint_eq(n, 300 + 2 * 2000);
+}
+END_TEST
+
+/* ---- speed: printed, and only loosely judged ---- */
+
+static void
+print_rate(const char *what, uint64_t n, uint64_t t0)
+{
+    double s = (double)(gethrtime() - t0) / 1e9;
+    if (getenv("COWBIRD_TEST_SPEED") != NULL)
+        printf("%-24s %8.0f/s\n", what, (double)n / s);
+}
+
+START_TEST(speed)
+{
+    uint64_t n = getenv("COWBIRD_TEST_SPEED") != NULL && _i == 1 ? 1000000 : 20000, z = new_zap(0), t0 = gethrtime(), v, k = 0;
+    char name[64];
+    for (uint64_t i = 0; i < n; i++) {
+        snprintf(name, sizeof(name), "file-%06llu.txt", (unsigned long long)i);
+        ck_assert_int_eq(add(z, name, i), 0);
+    }
+    print_rate("add", n, t0);
+    minipool_sync(mp);
+    print_rate("add and sync", n, t0);
+    t0 = gethrtime();
+    for (uint64_t i = 0; i < n; i++) {
+        snprintf(name, sizeof(name), "file-%06llu.txt", (unsigned long long)(i * 7919 % n));
+        ck_assert_int_eq(zap_lookup_u64(mp->mp_os, z, name, &v), 0);
+    }
+    print_rate("lookup", n, t0);
+    t0 = gethrtime();
+    zap_cursor_t zc;
+    zap_attribute_t za;
+    for (zap_cursor_init(&zc, mp->mp_os, z); zap_cursor_retrieve(&zc, &za) == 0; zap_cursor_advance(&zc))
+        k++;
+    zap_cursor_fini(&zc);
+    ck_assert_uint_eq(k, n);
+    print_rate("iterate", n, t0);
+    t0 = gethrtime();
+    for (uint64_t i = 0; i < n; i++) {
+        snprintf(name, sizeof(name), "file-%06llu.txt", (unsigned long long)i);
+        ck_assert_int_eq(del(z, name), 0);
+    }
+    print_rate("remove", n, t0);
+    z = new_zap(0);
+    t0 = gethrtime();
+    for (uint64_t i = 0; i < 2000; i++) {
+        snprintf(name, sizeof(name), "file-%06llu.txt", (unsigned long long)i);
+        ck_assert_int_eq(add(z, name, i), 0);
+    }
+    print_rate("micro: add", 2000, t0);
+    minipool_sync(mp);
+    t0 = gethrtime();
+    for (uint64_t i = 0; i < 20000; i++) {
+        snprintf(name, sizeof(name), "file-%06llu.txt", (unsigned long long)(i % 2000));
+        ck_assert_int_eq(zap_lookup_u64(mp->mp_os, z, name, &v), 0);
+    }
+    print_rate("micro: lookup", 20000, t0);
+    ck_assert_uint_eq(first_word(z), ZBT_MICRO);
+}
+END_TEST
+
+int
+main(void)
+{
+    Suite *s = suite_create("zap");
+    TCase *t = tcase_create("zap");
+    tcase_set_timeout(t, 300);
+    tcase_add_checked_fixture(t, setup, teardown);
+    tcase_add_test(t, basics);
+    tcase_add_test(t, not_a_zap);
+    tcase_add_loop_test(t, upgrade_by_value, 0, 3);
+    tcase_add_test(t, limits);
+    tcase_add_test(t, numbers);
+    tcase_add_test(t, normalised);
+    tcase_add_loop_test(t, random_model, 0, 2);
+    tcase_add_test(t, hash48);
+    tcase_add_test(t, cookies);
+    tcase_add_loop_test(t, damage, 0, 2);
+    tcase_add_test(t, threads);
+    tcase_add_loop_test(t, speed, 0, 2);
+    suite_add_tcase(s, t);
+    return minipool_run(s);
+}
