@@ -232,6 +232,8 @@ int dmu_recv_begin(dsl_pool_t *dp, const char *tofs, const char *tosnap, const s
 /* The records after BEGIN, through END. Any error: everything is as before, the cookie is gone. ZFS: dmu_recv.c */
 int dmu_recv_stream(dmu_recv_cookie_t *drc, int fd, uint64_t *off, const volatile int *cancel, stream_error_t *se);
 int dmu_recv_end(dmu_recv_cookie_t *drc);
+/* After opening for writing: what a crash left of receives goes, as if they had failed. */
+int dsl_recv_cleanup(dsl_pool_t *dp);
 
 /* All of `receive` for one stream: reads BEGIN, maps names, begin + stream + end. name: "fs" or "fs@snap"; with use_last ("-e") or
  * drop_first ("-d") as zfs receive. received (may be NULL): the snapshot's full name, ZFS_MAX_DATASET_NAME_LEN bytes. */

@@ -289,6 +289,18 @@ existing_object(dmu_recv_cookie_t *drc, const struct drr_object *o, const uint8_
     return change_object(drc->drc_os, o, bonus, &oc);
 }
 
+/* The dataset says so itself when it holds what only some pools know. */
+static void
+want_features(dmu_recv_cookie_t *drc, const struct drr_object *o)
+{
+    uint32_t bits = (o->drr_blksz > SPA_OLD_MAXBLOCKSIZE ? DS_FEATURE_LARGE_BLOCKS : 0) |
+                    (o->drr_dn_slots > 1 ? DS_FEATURE_LARGE_DNODE : 0) |
+                    (o->drr_compress == ZIO_COMPRESS_ZSTD ? DS_FEATURE_ZSTD : 0);
+
+    if (bits != 0)
+        dsl_dataset_want_feature(drc->drc_ds, bits);
+}
+
 int
 recv_object(dmu_recv_cookie_t *drc, const struct drr_object *o, uint8_t *bonus, char *text)
 {
@@ -296,6 +308,7 @@ recv_object(dmu_recv_cookie_t *drc, const struct drr_object *o, uint8_t *bonus, 
     int err;
 
     stream_swap_bonus(&drc->drc_order, (uint8_t)o->drr_bonustype, bonus, o->drr_bonuslen);
+    want_features(drc, o);
     drc->drc_max_object = MAX(drc->drc_max_object, o->drr_object);
     err = dmu_object_info(drc->drc_os, o->drr_object, &doi);
     if (err == 0 && doi.doi_dnodesize != (uint32_t)MAX(o->drr_dn_slots, 1) << DNODE_SHIFT) {
