@@ -83,7 +83,7 @@ nicebytes(uint64_t v, char *buf)
         u++;
     }
     if (u == 0 || (v & ((1ULL << (10 * u)) - 1)) == 0) {
-        snprintf(buf, 16, "%" PRIu64 "%c", n, units[u]);
+        snprintf(buf, 16, "%u%c", (unsigned)n, units[u]);
         return buf;
     }
     for (int digits = 2; digits >= 0; digits--) {
