@@ -77,6 +77,7 @@ int zpl_getattr(znode_t *zp, struct stat *st); /* st_dev 0; st_ino the object nu
 #define ZPL_SET_ATIME 16
 #define ZPL_SET_MTIME 32
 #define ZPL_SET_CTIME 64
+#define ZPL_SET_KILLPRIV 128 /* clear set-id bits, as a write, truncate or chown by an unprivileged caller does */
 /* Sets what mask names, from st; ctime becomes now unless given. st receives the result. EFBIG, EISDIR for a directory's size. */
 int zpl_setattr(znode_t *zp, int mask, struct stat *st);
 
