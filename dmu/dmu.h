@@ -95,7 +95,9 @@ bool dmu_tx_is_syncing(const dmu_tx_t *tx);
  *            "Free now" or "on the deadlist" is the hook's choice: it calls zio_free or keeps the pointer.
  *   reserve  open context, at assign: may the tx add this many bytes? negative: the tx is over (commit or sync).
  *            netfree as in dmu_tx_mark_netfree.
- *   dirtied  open or syncing context: first change of this objset in tx's txg. It must see to it that objset_sync is called.
+ *   dirtied  open or syncing context: first change of this objset in tx's txg. It must see to it that objset_sync is called. Called
+ *            under a dnode's lock: it may put the objset on a list, not call back.
+ * None may dirty the objset that is being synced (a list of the MOS's own frees is to be written in the next pass).
  */
 struct objset_hooks {
     void (*oh_born)(void *arg, const blkptr_t *bp, dmu_tx_t *tx);
@@ -138,7 +140,9 @@ txg_state_t *objset_txg_state(objset_t *os);
 bool objset_readonly(objset_t *os);
 void objset_get_props(objset_t *os, objset_props_t *props);
 void objset_set_props(objset_t *os, const objset_props_t *props);
-const zil_header_t *objset_zil_header(objset_t *os);
+const zil_header_t *objset_zil_header(objset_t *os); /* as last synced; valid until the next sync */
+/* The header from tx's txg on. Open or syncing context. ZFS: zil_sync */
+void objset_set_zil_header(objset_t *os, const zil_header_t *zh, dmu_tx_t *tx);
 uint64_t objset_nobjects(objset_t *os); /* allocated objects, as of the last sync */
 
 /* ---------------------------------------------------------------- object.c: allocating objects ---- */
@@ -147,7 +151,7 @@ uint64_t objset_nobjects(objset_t *os); /* allocated objects, as of the last syn
  * ENOSPC: no number left. ZFS: dmu_object.c */
 int dmu_object_alloc(objset_t *os, dmu_object_type_t type, uint32_t blksz, dmu_object_type_t bonustype, uint32_t bonuslen,
                      uint32_t dnodesize, dmu_tx_t *tx, uint64_t *objectp);
-/* A given number. EEXIST in use (or its slots are), EINVAL. */
+/* A given number. EEXIST in use (or its slots are), or freed in a txg that has not synced yet (txg_wait_synced helps); EINVAL. */
 int dmu_object_claim(objset_t *os, uint64_t object, dmu_object_type_t type, uint32_t blksz, dmu_object_type_t bonustype,
                      uint32_t bonuslen, uint32_t dnodesize, dmu_tx_t *tx);
 /* Change an existing object's type, bonus and, when it holds no data, block size. Contents stay. ENOENT, EINVAL. */
@@ -179,14 +183,15 @@ int dmu_object_info(objset_t *os, uint64_t object, dmu_object_info_t *doi); /* E
 
 /* Bytes beyond the last block and in holes read as zeros. 0, EIO, ECKSUM, ENOENT (no such object). */
 int dmu_read(objset_t *os, uint64_t object, uint64_t off, uint64_t len, void *buf);
-/* The tx must hold [off, off+len). A write over whole blocks reads nothing. */
+/* The tx must hold [off, off+len). A write over whole blocks reads nothing. EIO, ECKSUM: nothing was changed; EFBIG: beyond 2^63. */
 int dmu_write(objset_t *os, uint64_t object, uint64_t off, uint64_t len, const void *buf, dmu_tx_t *tx);
 /* Whole blocks become holes, edges are zeroed; len DMU_OBJECT_END: to the end, maxblkid shrinks. */
 int dmu_free_range(objset_t *os, uint64_t object, uint64_t off, uint64_t len, dmu_tx_t *tx);
 /* The same in transactions of its own, bounded each. May be interrupted half way by an error. */
 int dmu_free_long_range(objset_t *os, uint64_t object, uint64_t off, uint64_t len);
 void dmu_prefetch(objset_t *os, uint64_t object, uint64_t off, uint64_t len);
-/* SEEK_HOLE / SEEK_DATA over synced and dirty state: ESRCH when there is none from *off on. ZFS: dmu_offset_next */
+/* SEEK_HOLE / SEEK_DATA over synced and dirty state (a dirty object is synced first: not within a transaction). Data: ESRCH when
+ * there is none from *off on. Hole: what follows the last block counts as one. ZFS: dmu_offset_next */
 int dmu_offset_next(objset_t *os, uint64_t object, bool hole, uint64_t *off);
 
 /* A held piece of an object: a block, the bonus or the spill block. */
