@@ -2,6 +2,7 @@
 /*
  * test_dmu_list.c - lists of block pointers and space maps, against models.
  */
+#include "support/faultdisk.h"
 #include "support/minipool.h"
 
 static minipool_t *mp;

@@ -2,6 +2,7 @@
 /*
  * test_dmu_traverse.c - traversal by birth against a walk over everything; resuming anywhere; damage; cost.
  */
+#include "support/faultdisk.h"
 #include "support/minipool.h"
 
 static minipool_t *mp;
@@ -183,11 +184,12 @@ new_object(dmu_tx_t *tx)
 {
     static const uint32_t sizes[] = {512, 1024, 2048};
     uint64_t obj;
-    ck_assert_int_eq(dmu_object_alloc(mp->mp_os, rnd(3) ? DMU_OT_PLAIN_OTHER : DMU_OT_UINT64_OTHER, 512, DMU_OT_NONE, 0,
-                                      sizes[rnd(3)], tx, &obj),
+    bool spill = rnd(4) == 0; /* takes the room of the other pointers */
+    ck_assert_int_eq(dmu_object_alloc(mp->mp_os, rnd(3) ? DMU_OT_PLAIN_OTHER : DMU_OT_UINT64_OTHER, 512,
+                                      spill ? DMU_OT_SA : DMU_OT_NONE, spill ? 64 : 0, sizes[rnd(3)], tx, &obj),
                      0);
     object[nobjects++] = obj;
-    if (rnd(4) == 0) {
+    if (spill) {
         dmu_buf_t *db;
         ck_assert_int_eq(dmu_spill_create(mp->mp_os, obj, 1024, tx, &db), 0);
         memset(db->db_data, 7, 1024);

@@ -2,6 +2,7 @@
 /*
  * test_dmu_zap.c - ZAP objects against a model: random changes, growth, cursors, damage, threads.
  */
+#include "support/faultdisk.h"
 #include "support/minipool.h"
 #include "zap_impl.h"
 
