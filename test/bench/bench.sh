@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Cowbird beside zfs-fuse and libfuse's passthrough, on one machine in one run: each repetition runs them all in turn,
-# medians are compared, and each figure comes with its noise ((max - min) / median). Ratios count, not the figures.
+# medians are compared, and each figure comes with its noise (± half the spread). Ratios count, not the figures.
 #
 #   REPS=3 MB=1024 FILES=20000 PASSTHROUGH=/path/to/passthrough_ll ONLY="cowbird zfsfuse" bench.sh
 #

@@ -11,12 +11,15 @@ zf_same() { # WHAT DATASET LISTING
     zf_tree list "$T/zf/$2" --no-ns >"$T/.zf"
     same "$1" "$T/.zf" "$3"
 }
-zf_receive() { # FILE ARGS...
-    local from=$1
+# zf_receive FILE [OPTION] DATASET. After an incremental zfs-fuse leaves the kernel's cached pages of the old files in
+# place, so the dataset is mounted afresh before anyone looks.
+zf_receive() {
+    local from=$1 fs=${*: -1}
     shift
-    zf_zfs receive "$@" <"$from" >"$T/.out" 2>&1 && { ok "zfs-fuse receives $(basename "$from")"; return; }
-    not_ok "zfs-fuse receives $(basename "$from"): $(tail -n 1 "$T/.out")"
-    finish
+    if ! zf_zfs receive "$@" <"$from" >"$T/.out" 2>&1; then failed "zfs-fuse receives $(basename "$from")"; finish; fi
+    ok "zfs-fuse receives $(basename "$from")"
+    quiet "zfs-fuse unmount" zf_zfs unmount "$fs"
+    quiet "zfs-fuse mount" zf_zfs mount "$fs"
 }
 
 zfsfuse_start "$T/daemon" || { not_ok "zfs-fuse does not start"; finish; }
