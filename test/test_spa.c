@@ -30,8 +30,8 @@ quiet(int level, const char *line)
 static spa_t *
 pool(faultdisk_t **fd, uint64_t size, uint64_t ashift, enum zio_checksum c)
 {
-    spa_create_args_t args = {.sca_name = "t", .sca_path = "/t", .sca_ashift = ashift, .sca_version = 5000,
-                              .sca_checksum = c};
+    spa_create_args_t args = {
+        .sca_name = "t", .sca_path = "/t", .sca_ashift = ashift, .sca_version = 5000, .sca_checksum = c};
     spa_t *spa = NULL;
 
     *fd = faultdisk_create(size);
@@ -78,7 +78,7 @@ make(uint64_t size, enum contents how, uint64_t stamp)
         if (how == ZEROS)
             p[i] = 0;
         else if (how == TEXT)
-            p[i] = (uint8_t)"the quick brown fox "[(i + stamp) % 20];
+            p[i] = (uint8_t) "the quick brown fox "[(i + stamp) % 20];
         else
             p[i] = how == NOISE || i % 64 < 32 ? (uint8_t)(x >> 40) : 7;
     }
@@ -116,12 +116,14 @@ check_contents(spa_t *spa, const blkptr_t *bp, const arc_buf_t *want)
 
 /* ---- shapes ---- */
 
-static const uint64_t sizes[] = {512, 1024, 1536, 4096, 4608, 12800, 16384, 131072, 131072 + 512, 1 << 20, 16 << 20};
+static const uint64_t sizes[] = {512,   1024,   1536,         4096,    4608,    12800,
+                                 16384, 131072, 131072 + 512, 1 << 20, 16 << 20};
 static const struct {
     enum zio_compress c;
     uint8_t level;
-} algos[] = {{ZIO_COMPRESS_OFF, 0},    {ZIO_COMPRESS_LZJB, 0}, {ZIO_COMPRESS_GZIP_1, 0}, {ZIO_COMPRESS_GZIP_9, 0},
-             {ZIO_COMPRESS_ZLE, 0},    {ZIO_COMPRESS_LZ4, 0},  {ZIO_COMPRESS_ZSTD, 3},   {ZIO_COMPRESS_ZSTD, 12}};
+} algos[] = {{ZIO_COMPRESS_OFF, 0},    {ZIO_COMPRESS_LZJB, 0}, {ZIO_COMPRESS_GZIP_1, 0},
+             {ZIO_COMPRESS_GZIP_9, 0}, {ZIO_COMPRESS_ZLE, 0},  {ZIO_COMPRESS_LZ4, 0},
+             {ZIO_COMPRESS_ZSTD, 3},   {ZIO_COMPRESS_ZSTD, 12}};
 
 static void
 check_shape(const blkptr_t *bp, uint64_t size, uint64_t ashift, int copies)
@@ -155,7 +157,8 @@ write_read_all(uint64_t ashift, enum zio_checksum c)
             for (int how = ZEROS; how <= HALF; how++) {
                 if (sizes[s] > 1 << 20 && (how != HALF || a % 3 != 0))
                     continue;
-                w[n] = (zio_write_t){.zw_buf = make(sizes[s], (enum contents)how, s + a), .zw_fill = 1,
+                w[n] = (zio_write_t){.zw_buf = make(sizes[s], (enum contents)how, s + a),
+                                     .zw_fill = 1,
                                      .zw_prop = prop(algos[a].c, 1 + (int)(a % 3))};
                 w[n].zw_prop.zp_complevel = algos[a].level;
                 w[n++].zw_prop.zp_keep_zero = a % 2;
@@ -396,7 +399,8 @@ START_TEST(fault_every_io)
         spa_t *spa = pool(&fd, 64ULL << 20, 12, ZIO_CHECKSUM_XXH3_128);
         arc_buf_t *buf = make(100 << 10, HALF, 1), *one = make(32 << 10, NOISE, 2), *got;
         faultdisk_fail_at(fd, FD_ALL, n, 1);
-        blkptr_t bp = put(spa, TXG, buf, prop(ZIO_COMPRESS_LZ4, 2)), bp1 = put(spa, TXG, one, prop(ZIO_COMPRESS_OFF, 1));
+        blkptr_t bp = put(spa, TXG, buf, prop(ZIO_COMPRESS_LZ4, 2)),
+                 bp1 = put(spa, TXG, one, prop(ZIO_COMPRESS_OFF, 1));
         int err = spa_commit(spa, TXG, &bp);
         int err2 = arc_read(spa, &bp, NULL, 0, &got); /* two copies: one failure cannot matter */
         ck_assert_int_eq(err2, 0);
@@ -456,10 +460,8 @@ gang_cycle(uint64_t ashift, uint64_t frag, uint64_t size, int copies)
     faultdisk_corrupt(fd, off + 64, 8); /* the header */
     uint8_t *got = xmalloc(size);
     ck_assert_int_eq(zio_read(spa, &bp, got, NULL), copies > 1 ? 0 : ECKSUM);
-    if (copies == 1)
-        faultdisk_corrupt(fd, off + 64, 8);
-    /* what follows is undone damage or a repaired header */
     if (copies > 1) {
+        damage(fd, &bp, 1); /* the first was repaired */
         check_contents(spa, &bp, buf);
         zio_free(spa, TXG + 1, &bp);
         ck_assert_uint_eq(spa_alloc_space(spa), before);
@@ -560,7 +562,8 @@ START_TEST(large_batch)
     spa_stats_t st;
 
     for (uint64_t i = 0; i < N; i++)
-        w[i] = (zio_write_t){.zw_buf = make(4096 * (1 + i % 5), NOISE, i), .zw_prop = prop(ZIO_COMPRESS_LZ4, 1)};
+        w[i] =
+            (zio_write_t){.zw_buf = make(4096 * (1 + i % 5), NOISE, i), .zw_prop = prop(ZIO_COMPRESS_LZ4, 1)};
     ck_assert_int_eq(zio_write(spa, TXG, 1, w, N), 0);
     for (uint64_t i = 0; i < N; i += 7)
         check_contents(spa, &w[i].zw_bp, w[i].zw_buf);
@@ -574,6 +577,43 @@ START_TEST(large_batch)
         arc_buf_rele(w[i].zw_buf);
     }
     free(w);
+    pool_done(spa, fd);
+}
+END_TEST
+
+static void *
+drain_run(void *arg)
+{
+    VERIFY0(zio_queue_drain(arg));
+    return NULL;
+}
+
+/* A block is rewritten while its first version is on the way to the disk: the second must follow, and readers see it. */
+START_TEST(rewrite_under_way)
+{
+    faultdisk_t *fd;
+    spa_t *spa = pool(&fd, 64ULL << 20, 12, ZIO_CHECKSUM_XXH3_128);
+    zio_write_t w = {.zw_buf = make(16 << 10, NOISE, 1), .zw_prop = prop(ZIO_COMPRESS_OFF, 1)};
+    pthread_t th;
+
+    ck_assert_int_eq(zio_write(spa, TXG, 1, &w, 1), 0);
+    faultdisk_hold_writes(fd, true);
+    VERIFY0(pthread_create(&th, NULL, drain_run, spa->spa_queue));
+    while (faultdisk_held(fd) == 0)
+        usleep(1000);
+    for (uint64_t i = 2; i < 4; i++) {
+        arc_buf_rele(w.zw_buf);
+        w.zw_buf = make(16 << 10, NOISE, i);
+        ck_assert_int_eq(zio_write(spa, TXG, 2, &w, 1), 0);
+        ck_assert(w.zw_inplace);
+        check_contents(spa, &w.zw_bp, w.zw_buf);
+    }
+    faultdisk_hold_writes(fd, false);
+    VERIFY0(pthread_join(th, NULL));
+    check_contents(spa, &w.zw_bp, w.zw_buf);
+    commit(spa, TXG, &w.zw_bp);
+    check_contents(spa, &w.zw_bp, w.zw_buf);
+    arc_buf_rele(w.zw_buf);
     pool_done(spa, fd);
 }
 END_TEST
@@ -737,7 +777,8 @@ END_TEST
 START_TEST(two_pools)
 {
     faultdisk_t *fd[2];
-    spa_t *spa[2] = {pool(&fd[0], 64 << 20, 12, ZIO_CHECKSUM_OFF), pool(&fd[1], 64 << 20, 12, ZIO_CHECKSUM_OFF)};
+    spa_t *spa[2] = {pool(&fd[0], 64 << 20, 12, ZIO_CHECKSUM_OFF),
+                     pool(&fd[1], 64 << 20, 12, ZIO_CHECKSUM_OFF)};
     arc_buf_t *buf[2] = {make(4096, NOISE, 1), make(4096, NOISE, 2)}, *got = NULL;
     blkptr_t bp[2];
 
@@ -764,7 +805,10 @@ START_TEST(real_file)
     int tmp = mkstemp(path);
     disk_t disk, again;
     spa_t *spa = NULL;
-    spa_create_args_t args = {.sca_name = "f", .sca_path = path, .sca_ashift = 12, .sca_version = 5000,
+    spa_create_args_t args = {.sca_name = "f",
+                              .sca_path = path,
+                              .sca_ashift = 12,
+                              .sca_version = 5000,
                               .sca_checksum = ZIO_CHECKSUM_FLETCHER_4};
 
     ck_assert_int_ge(tmp, 0);
@@ -814,6 +858,7 @@ main(void)
     tcase_add_test(tc, full);
     tcase_add_test(tc, double_free);
     tcase_add_test(tc, large_batch);
+    tcase_add_test(tc, rewrite_under_way);
     tcase_add_test(tc, threads);
     tcase_add_test(tc, cache);
     tcase_add_test(tc, two_pools);

@@ -165,7 +165,10 @@ END_TEST
 static spa_t *
 pool(faultdisk_t **fd, uint64_t size, uint64_t ashift)
 {
-    spa_create_args_t args = {.sca_name = "t", .sca_path = "/t", .sca_ashift = ashift, .sca_version = 5000,
+    spa_create_args_t args = {.sca_name = "t",
+                              .sca_path = "/t",
+                              .sca_ashift = ashift,
+                              .sca_version = 5000,
                               .sca_checksum = ZIO_CHECKSUM_XXH3_128};
     spa_t *spa = NULL;
 

@@ -59,7 +59,10 @@ block_fill(uint64_t *w, uint64_t size, uint64_t slot, uint64_t txg)
 static spa_t *
 pool_create(faultdisk_t *fd, uint64_t ashift)
 {
-    spa_create_args_t args = {.sca_name = "mini", .sca_path = "/mini", .sca_ashift = ashift, .sca_version = 5000,
+    spa_create_args_t args = {.sca_name = "mini",
+                              .sca_path = "/mini",
+                              .sca_ashift = ashift,
+                              .sca_version = 5000,
                               .sca_checksum = ZIO_CHECKSUM_XXH3_128};
     disk_t disk = faultdisk_disk(fd);
     spa_t *spa = NULL;
@@ -92,8 +95,10 @@ write_slots(mini_t *m, uint64_t txg)
         uint64_t size = 512 * (1 + rnd() % 64);
         history[txg][s] = txg;
         size_of[txg][s] = size;
-        w[n] = (zio_write_t){.zw_buf = arc_buf_alloc((uint32_t)size), .zw_fill = 1,
-                             .zw_prop = {.zp_compress = ZIO_COMPRESS_LZ4, .zp_copies = 1 + s % 2, .zp_type = 19}};
+        w[n] = (zio_write_t){
+            .zw_buf = arc_buf_alloc((uint32_t)size),
+            .zw_fill = 1,
+            .zw_prop = {.zp_compress = ZIO_COMPRESS_LZ4, .zp_copies = 1 + s % 2, .zp_type = 19}};
         block_fill(w[n].zw_buf->b_data, size, s, txg);
         which[n++] = s;
     }
@@ -111,8 +116,9 @@ write_slots(mini_t *m, uint64_t txg)
 static int
 write_root(mini_t *m, uint64_t txg)
 {
-    zio_write_t w = {.zw_buf = arc_buf_alloc(sizeof(m->slot)),
-                     .zw_prop = {.zp_compress = ZIO_COMPRESS_LZ4, .zp_copies = 3, .zp_type = 11, .zp_keep_zero = true}};
+    zio_write_t w = {
+        .zw_buf = arc_buf_alloc(sizeof(m->slot)),
+        .zw_prop = {.zp_compress = ZIO_COMPRESS_LZ4, .zp_copies = 3, .zp_type = 11, .zp_keep_zero = true}};
 
     memcpy(w.zw_buf->b_data, m->slot, sizeof(m->slot));
     int err = zio_write(m->spa, txg, 1, &w, 1);
@@ -162,7 +168,8 @@ load_bp(spa_t *spa, const blkptr_t *bp)
     for (int d = 0; d < bp_get_ndvas(bp); d++) {
         uint64_t off = DVA_GET_OFFSET(&bp->blk_dva[d]);
         ck_assert_int_eq(metaslab_load(spa, off >> metaslab_shift(spa), true, off & (metaslab_size(spa) - 1),
-                                       DVA_GET_ASIZE(&bp->blk_dva[d])), 0);
+                                       DVA_GET_ASIZE(&bp->blk_dva[d])),
+                         0);
     }
 }
 
@@ -303,6 +310,16 @@ START_TEST(rdonly_writes_nothing)
 }
 END_TEST
 
+/* Leave `room` bytes of the device free, so that space is used again soon. */
+static void
+use_up(spa_t *spa, uint64_t room)
+{
+    for (uint64_t id = 0; id < metaslab_count(spa); id++) {
+        uint64_t keep = room / metaslab_count(spa);
+        ck_assert_int_eq(metaslab_load(spa, id, true, keep, metaslab_size(spa) - keep), 0);
+    }
+}
+
 /* After the commit of T, the states of T - 1 and T - 2 are still whole. */
 START_TEST(previous_states)
 {
@@ -310,8 +327,8 @@ START_TEST(previous_states)
     mini_t m;
     blkptr_t roots[TXG_MAX], slots[SLOTS];
 
-    mini_create(&m, fd, 12, 1);
-    roots[m.txg] = m.root;
+    mini_create(&m, fd, 12, 0);
+    use_up(m.spa, 16 << 20);
     for (int i = 0; i < 50; i++) {
         ck_assert_int_eq(mini_txg(&m), 0);
         roots[m.txg] = m.root;
@@ -507,7 +524,8 @@ START_TEST(garbage_in_three_labels)
         ck_assert_uint_eq(spa_uberblock(o.spa)->ub_txg, m.txg + 1);
         spa_close(o.spa);
         for (int l = 0; l < VDEV_LABELS; l++) /* nvlist of one, ring of another */
-            faultdisk_corrupt(fd, label_offset(64 << 20, l) + (l == good ? VDEV_PHYS_OFFSET : VDEV_RING_OFFSET), 112 << 10);
+            faultdisk_corrupt(
+                fd, label_offset(64 << 20, l) + (l == good ? VDEV_PHYS_OFFSET : VDEV_RING_OFFSET), 112 << 10);
         for (int l = 0; l < VDEV_LABELS; l++)
             faultdisk_corrupt(fd, label_offset(64 << 20, l), VDEV_LABEL_SIZE);
         ck_assert_int_ne(pool_open(fd, 0, &o.spa), 0);

@@ -31,9 +31,9 @@
 #define ARC_LIMIT_DEFAULT (256ULL << 20)
 #define ARC_LIMIT_MIN     (4ULL << 20)
 #define ARC_BUCKETS       (1U << 16)
-#define ARC_PREFETCH_MAX  64               /* in flight, per pool */
+#define ARC_PREFETCH_MAX  64                /* in flight, per pool */
 #define ARC_SETTLE_NS     (50 * 1000000ULL) /* hits within this time are one use */
-#define ARC_PASS_OVER     16               /* held buffers passed over per eviction */
+#define ARC_PASS_OVER     16                /* held buffers passed over per eviction */
 
 enum arc_state { ARC_READING, ARC_RECENT, ARC_FREQUENT, ARC_GHOST, ARC_STATES };
 
@@ -54,7 +54,7 @@ typedef struct arc_hdr {
     uint32_t ah_size;
     uint64_t ah_when; /* gethrtime() of entering RECENT */
     arc_buf_t *ah_buf;
-    int ah_err;       /* READING ended so */
+    int ah_err; /* READING ended so */
     int ah_waiters;
     bool ah_done;
     kcondvar_t ah_cv;
@@ -272,7 +272,8 @@ static void
 arc_make_room(void)
 {
     while (arc.arc_size[ARC_RECENT] + arc.arc_size[ARC_FREQUENT] > arc.arc_limit) {
-        bool recent = arc.arc_size[ARC_RECENT] > arc.arc_limit / 3 || list_is_empty(&arc.arc_list[ARC_FREQUENT]);
+        bool recent =
+            arc.arc_size[ARC_RECENT] > arc.arc_limit / 3 || list_is_empty(&arc.arc_list[ARC_FREQUENT]);
         arc_hdr_t *hdr = victim_find(recent ? ARC_RECENT : ARC_FREQUENT);
         if (hdr == NULL && (hdr = victim_find(recent ? ARC_FREQUENT : ARC_RECENT)) == NULL)
             return;
@@ -322,7 +323,8 @@ hdr_create(const arc_key_t *key)
 static int
 read_buf(spa_t *spa, const blkptr_t *bp, const zbookmark_t *zb, arc_buf_t **bufp)
 {
-    arc_buf_t *buf = arc_buf_alloc((uint32_t)BP_GET_LSIZE(bp)); /* at most 32 MiB, whatever the pointer says */
+    arc_buf_t *buf =
+        arc_buf_alloc((uint32_t)BP_GET_LSIZE(bp)); /* at most 32 MiB, whatever the pointer says */
     int err = zio_read(spa, bp, buf->b_data, zb);
 
     if (err != 0) {

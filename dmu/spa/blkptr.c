@@ -191,14 +191,16 @@ sprint_block(const blkptr_t *bp, const char *cname, char *buf, size_t n)
     int len = sprint_dvas(bp, buf, n);
     const uint64_t *ck = bp->blk_cksum.zc_word;
 
-    snprintf(buf + len, n - (size_t)len,
-             "[L%d type %u] %s %s %s %s%s size=%llxL/%llxP birth=%lluL/%lluP fill=%llu cksum=%llx:%llx:%llx:%llx",
-             BP_GET_LEVEL(bp), BP_GET_TYPE(bp), zio_checksum_name(BP_GET_CHECKSUM(bp)), cname,
-             BP_IS_LITTLE(bp) ? "LE" : "BE", BP_IS_GANG(bp) ? "gang" : "contiguous",
-             BP_GET_DEDUP(bp) ? " dedup" : "", (unsigned long long)BP_GET_LSIZE(bp),
-             (unsigned long long)BP_GET_PSIZE(bp), (unsigned long long)bp->blk_birth,
-             (unsigned long long)BP_PHYSICAL_BIRTH(bp), (unsigned long long)bp->blk_fill, (unsigned long long)ck[0],
-             (unsigned long long)ck[1], (unsigned long long)ck[2], (unsigned long long)ck[3]);
+    snprintf(
+        buf + len, n - (size_t)len,
+        "[L%d type %u] %s %s %s %s%s size=%llxL/%llxP birth=%lluL/%lluP fill=%llu cksum=%llx:%llx:%llx:%llx",
+        BP_GET_LEVEL(bp), BP_GET_TYPE(bp), zio_checksum_name(BP_GET_CHECKSUM(bp)), cname,
+        BP_IS_LITTLE(bp) ? "LE" : "BE", BP_IS_GANG(bp) ? "gang" : "contiguous",
+        BP_GET_DEDUP(bp) ? " dedup" : "", (unsigned long long)BP_GET_LSIZE(bp),
+        (unsigned long long)BP_GET_PSIZE(bp), (unsigned long long)bp->blk_birth,
+        (unsigned long long)BP_PHYSICAL_BIRTH(bp), (unsigned long long)bp->blk_fill,
+        (unsigned long long)ck[0], (unsigned long long)ck[1], (unsigned long long)ck[2],
+        (unsigned long long)ck[3]);
 }
 
 char *

@@ -106,8 +106,9 @@ file_trim(void *arg, uint64_t off, uint64_t n)
 {
     file_disk_t *fd = arg;
     uint64_t range[2] = {off, n};
-    int r = fd->fd_is_block ? ioctl(fd->fd_fd, BLKDISCARD, range)
-                            : fallocate(fd->fd_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)off, (off_t)n);
+    int r = fd->fd_is_block
+                ? ioctl(fd->fd_fd, BLKDISCARD, range)
+                : fallocate(fd->fd_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)off, (off_t)n);
 
     return r == 0 ? 0 : SET_ERROR(errno);
 }

@@ -67,7 +67,8 @@ nvlist_part_read(const disk_t *disk, uint64_t psize, int l)
         nvlist_unpack(buf, VDEV_PHYS_SIZE - ZEC_SIZE, &nv) != 0)
         nv = NULL;
     free(buf);
-    if (nv != NULL && (nvlist_lookup_uint64(nv, "txg", &txg) != 0 || txg == 0 || !nvlist_exists(nv, "pool_guid"))) {
+    if (nv != NULL &&
+        (nvlist_lookup_uint64(nv, "txg", &txg) != 0 || txg == 0 || !nvlist_exists(nv, "pool_guid"))) {
         nvlist_free(nv); /* a spare, a cache device, a device that was removed */
         nv = NULL;
     }

@@ -204,8 +204,10 @@ metaslab_alloc(spa_t *spa, uint64_t size, int ndvas, dva_t *dvas)
 static bool
 ms_is_allocated(metaslab_t *ms, uint64_t start, uint64_t size)
 {
-    return !range_tree_overlaps(ms->ms_free, start, size) && !range_tree_overlaps(ms->ms_freeing, start, size) &&
-           !range_tree_overlaps(ms->ms_defer[0], start, size) && !range_tree_overlaps(ms->ms_defer[1], start, size);
+    return !range_tree_overlaps(ms->ms_free, start, size) &&
+           !range_tree_overlaps(ms->ms_freeing, start, size) &&
+           !range_tree_overlaps(ms->ms_defer[0], start, size) &&
+           !range_tree_overlaps(ms->ms_defer[1], start, size);
 }
 
 /* Does [off, off + size) lie within one metaslab? */
@@ -214,7 +216,8 @@ ms_range_ok(const spa_t *spa, uint64_t off, uint64_t size)
 {
     uint64_t id = off >> spa->spa_ms_shift;
 
-    return size > 0 && off + size > off && id < spa->spa_ms_count && (off + size - 1) >> spa->spa_ms_shift == id;
+    return size > 0 && off + size > off && id < spa->spa_ms_count &&
+           (off + size - 1) >> spa->spa_ms_shift == id;
 }
 
 int

@@ -17,8 +17,8 @@
 #include "spa_impl.h"
 
 typedef struct range_seg {
-    avl_node_t rs_node;      /* in rt_root */
-    avl_node_t rs_size_node; /* in rt_by_size when sized */
+    avl_node_t rs_node;        /* in rt_root */
+    avl_node_t rs_size_node;   /* in rt_by_size when sized */
     uint64_t rs_start, rs_end; /* [start, end) */
 } range_seg_t;
 

@@ -233,7 +233,8 @@ spa_suspend(spa_t *spa, int err)
     mutex_enter(&spa->spa_lock);
     if (spa->spa_suspended_ == 0) {
         ATOMIC_STORE(&spa->spa_suspended_, err);
-        cowbird_log(LOG_CRIT, "pool %s suspended: %s; nothing more is written", spa->spa_name_, cowbird_strerror(err));
+        cowbird_log(LOG_CRIT, "pool %s suspended: %s; nothing more is written", spa->spa_name_,
+                    cowbird_strerror(err));
     }
     mutex_exit(&spa->spa_lock);
 }

@@ -80,8 +80,8 @@ config_guid_sum(const nvlist_t *label, uint64_t *sum)
 {
     uint64_t pool, top, leaf;
 
-    if (nvlist_lookup_uint64(label, "pool_guid", &pool) != 0 || nvlist_lookup_uint64(label, "top_guid", &top) != 0 ||
-        nvlist_lookup_uint64(label, "guid", &leaf) != 0)
+    if (nvlist_lookup_uint64(label, "pool_guid", &pool) != 0 ||
+        nvlist_lookup_uint64(label, "top_guid", &top) != 0 || nvlist_lookup_uint64(label, "guid", &leaf) != 0)
         return SET_ERROR(ENOENT);
     *sum = pool + top + (leaf != top ? leaf : 0);
     return 0;
@@ -93,7 +93,8 @@ config_ashift(const nvlist_t *label)
     nvlist_t *vd;
     uint64_t ashift;
 
-    if (nvlist_lookup_nvlist(label, "vdev_tree", &vd) != 0 || nvlist_lookup_uint64(vd, "ashift", &ashift) != 0)
+    if (nvlist_lookup_nvlist(label, "vdev_tree", &vd) != 0 ||
+        nvlist_lookup_uint64(vd, "ashift", &ashift) != 0)
         return 0;
     return ashift >= 9 && ashift <= 16 ? ashift : 0;
 }
@@ -135,7 +136,8 @@ vdev_judge_sizes(const nvlist_t *vd, spa_t *spa)
     uint64_t room = spa->spa_psize - VDEV_LABEL_START_SIZE - VDEV_LABEL_END_SIZE;
     uint64_t shift;
 
-    if (nvlist_lookup_uint64(vd, "ashift", &spa->spa_ashift_) != 0 || spa->spa_ashift_ < 9 || spa->spa_ashift_ > 16)
+    if (nvlist_lookup_uint64(vd, "ashift", &spa->spa_ashift_) != 0 || spa->spa_ashift_ < 9 ||
+        spa->spa_ashift_ > 16)
         return refuse(EIO, "bad ashift in the label");
     if (nvlist_lookup_uint64(vd, "asize", &spa->spa_asize_) != 0)
         spa->spa_asize_ = room;

@@ -23,10 +23,10 @@
 #define ATOMIC_LOAD(p)     __atomic_load_n((p), __ATOMIC_ACQUIRE)
 #define ATOMIC_STORE(p, v) __atomic_store_n((p), (v), __ATOMIC_RELEASE)
 
-#define SPA_ERRLOG_MAX    1024
-#define GANG_DEPTH_MAX    8  /* headers above the last piece: 3^8 pieces are more than 16 MiB of sectors need */
-#define SPA_MS_COUNT_MAX  (1ULL << 18)
-#define SPA_MS_SHIFT_MIN  17
+#define SPA_ERRLOG_MAX   1024
+#define GANG_DEPTH_MAX   8 /* headers above the last piece: 3^8 pieces are more than 16 MiB of sectors need */
+#define SPA_MS_COUNT_MAX (1ULL << 18)
+#define SPA_MS_SHIFT_MIN 17
 
 typedef struct zio_queue zio_queue_t;
 
@@ -44,8 +44,8 @@ struct spa {
     /* constant */
     disk_t spa_disk;
     bool spa_rdonly;
-    uint64_t spa_psize;    /* device bytes, rounded down to whole labels */
-    uint64_t spa_asize_;   /* allocatable bytes, from DVA 0 */
+    uint64_t spa_psize;  /* device bytes, rounded down to whole labels */
+    uint64_t spa_asize_; /* allocatable bytes, from DVA 0 */
     uint64_t spa_ashift_;
     uint64_t spa_version_;
     uint64_t spa_guid_;
@@ -63,38 +63,39 @@ struct spa {
 
     /* spa_lock */
     kmutex_t spa_lock;
-    char *spa_name_;          /* atomic; into one of spa_names */
-    list_t spa_names;         /* name_entry_t: the name and those before, which somebody may still look at */
-    nvlist_t *spa_config;     /* the label's list as it should be */
-    bool spa_config_dirty;    /* and as it is not yet on disk */
-    list_t spa_errlog;        /* errlog_entry_t, newest last */
+    char *spa_name_;       /* atomic; into one of spa_names */
+    list_t spa_names;      /* name_entry_t: the name and those before, which somebody may still look at */
+    nvlist_t *spa_config;  /* the label's list as it should be */
+    bool spa_config_dirty; /* and as it is not yet on disk */
+    list_t spa_errlog;     /* errlog_entry_t, newest last */
     uint64_t spa_errlog_count;
-    int spa_suspended_;       /* atomic: errno or 0 */
+    int spa_suspended_; /* atomic: errno or 0 */
 
     kmutex_t spa_heal_lock;
 
     /* metaslab.c: spa_alloc_lock */
     kmutex_t spa_alloc_lock;
-    metaslab_t *spa_ms;       /* array */
-    uint64_t spa_ms_count;    /* constant */
-    uint64_t spa_ms_shift;    /* constant */
-    uint64_t spa_cursor[SPA_DVAS_PER_BP]; /* where the next copy 1, 2, 3 is looked for; device offset */
+    metaslab_t *spa_ms;                        /* array */
+    uint64_t spa_ms_count;                     /* constant */
+    uint64_t spa_ms_shift;                     /* constant */
+    uint64_t spa_cursor[SPA_DVAS_PER_BP];      /* where the next copy 1, 2, 3 is looked for; device offset */
     uint64_t spa_alloc_bytes, spa_defer_bytes; /* atomic too, for statistics */
 
-    spa_stats_t spa_stats;       /* atomic, each counter on its own */
-    uint64_t spa_prefetching;    /* atomic: prefetches dispatched and not done */
+    spa_stats_t spa_stats;    /* atomic, each counter on its own */
+    uint64_t spa_prefetching; /* atomic: prefetches dispatched and not done */
 };
 
 /* ---- disk access with counters (disk.c) ---- */
 
-int spa_disk_read(spa_t *spa, void *buf, uint64_t off, size_t n); /* off on the device; EIO counts as a read error */
+int spa_disk_read(spa_t *spa, void *buf, uint64_t off,
+                  size_t n); /* off on the device; EIO counts as a read error */
 int spa_disk_writev(spa_t *spa, const struct iovec *iov, int cnt, uint64_t off);
 int spa_disk_write(spa_t *spa, const void *buf, uint64_t off, size_t n);
 int spa_disk_flush(spa_t *spa);
 
 /* ---- label.c, spa_config.c ---- */
 
-typedef struct label_set { /* what label_read() found */
+typedef struct label_set {           /* what label_read() found */
     nvlist_t *ls_label[VDEV_LABELS]; /* NULL: unreadable, garbled, of another pool */
     nvlist_t *ls_best;               /* one of these */
     uberblock_t ls_ub;
@@ -118,7 +119,8 @@ zio_queue_t *zio_queue_create(spa_t *spa);
 void zio_queue_destroy(zio_queue_t *q); /* what is pending is dropped */
 /* Write buf, then zeros up to size, at DVA offset off. May block for memory. The queue takes its own reference. */
 int zio_queue_add(zio_queue_t *q, uint64_t off, uint64_t size, arc_buf_t *buf);
-bool zio_queue_read(zio_queue_t *q, uint64_t off, void *buf, uint64_t n); /* false: not pending, ask the disk */
+bool zio_queue_read(zio_queue_t *q, uint64_t off, void *buf,
+                    uint64_t n); /* false: not pending, ask the disk */
 int zio_queue_drain(zio_queue_t *q);
 
 /* ---- metaslab.c ---- */

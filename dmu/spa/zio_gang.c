@@ -75,7 +75,8 @@ piece_read(zio_ctx_t *zc, const blkptr_t *bp, uint8_t *buf, uint64_t room, int d
 
     if (err != 0)
         return err;
-    if (BP_IS_EMBEDDED(bp) || BP_IS_ENCRYPTED(bp) || BP_GET_COMPRESS(bp) != ZIO_COMPRESS_OFF || BP_GET_PSIZE(bp) > room)
+    if (BP_IS_EMBEDDED(bp) || BP_IS_ENCRYPTED(bp) || BP_GET_COMPRESS(bp) != ZIO_COMPRESS_OFF ||
+        BP_GET_PSIZE(bp) > room)
         return SET_ERROR(EIO);
     return zio_read_phys(zc, bp, buf, depth);
 }
@@ -128,7 +129,8 @@ piece_store(spa_t *spa, const blkptr_t *bp, const uint8_t *buf, uint64_t n)
 }
 
 static int
-piece_write(spa_t *spa, const blkptr_t *parent, blkptr_t *bp, int copies, const uint8_t *buf, uint64_t n, int depth)
+piece_write(spa_t *spa, const blkptr_t *parent, blkptr_t *bp, int copies, const uint8_t *buf, uint64_t n,
+            int depth)
 {
     bp_zero(bp);
     BP_SET_LSIZE(bp, n);
@@ -153,7 +155,8 @@ piece_size(spa_t *spa, uint64_t left, int pieces_left)
 }
 
 static int
-pieces_write(spa_t *spa, blkptr_t *bp, gang_header_t *gh, int copies, const uint8_t *buf, uint64_t n, int depth)
+pieces_write(spa_t *spa, blkptr_t *bp, gang_header_t *gh, int copies, const uint8_t *buf, uint64_t n,
+             int depth)
 {
     int err = 0;
 
@@ -164,7 +167,8 @@ pieces_write(spa_t *spa, blkptr_t *bp, gang_header_t *gh, int copies, const uint
         buf += size;
         n -= size;
         for (int d = 0; d < copies; d++)
-            DVA_SET_ASIZE(&bp->blk_dva[d], DVA_GET_ASIZE(&bp->blk_dva[d]) + DVA_GET_ASIZE(&piece->blk_dva[d]));
+            DVA_SET_ASIZE(&bp->blk_dva[d],
+                          DVA_GET_ASIZE(&bp->blk_dva[d]) + DVA_GET_ASIZE(&piece->blk_dva[d]));
     }
     return err;
 }
@@ -220,7 +224,8 @@ block_free(spa_t *spa, const blkptr_t *bp, int depth)
     for (int d = 0; d < SPA_DVAS_PER_BP; d++) {
         const dva_t *dva = &bp->blk_dva[d];
         if (DVA_IS_VALID(dva) && !(d == 2 && BP_IS_ENCRYPTED(bp)))
-            dva_free(spa, DVA_GET_OFFSET(dva), BP_IS_GANG(bp) ? zio_asize(spa, SPA_GANGBLOCKSIZE) : DVA_GET_ASIZE(dva));
+            dva_free(spa, DVA_GET_OFFSET(dva),
+                     BP_IS_GANG(bp) ? zio_asize(spa, SPA_GANGBLOCKSIZE) : DVA_GET_ASIZE(dva));
     }
 }
 
@@ -231,7 +236,8 @@ zio_gang_free(spa_t *spa, const blkptr_t *bp, int depth)
     gang_header_t gh;
 
     if (header_read(&zc, bp, &gh) != 0) {
-        cowbird_log(LOG_ERR, "pool %s: the pieces of a gang block stay allocated: its header cannot be read", spa_name(spa));
+        cowbird_log(LOG_ERR, "pool %s: the pieces of a gang block stay allocated: its header cannot be read",
+                    spa_name(spa));
         return;
     }
     for (int g = 0; g < SPA_GBH_NBLKPTRS; g++)

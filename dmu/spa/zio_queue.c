@@ -46,8 +46,8 @@ struct zio_queue {
     kcondvar_t zq_work; /* for workers */
     kcondvar_t zq_done; /* for those who wait for workers */
     avl_tree_t zq_tree;
-    uint64_t zq_bytes;  /* of all entries */
-    uint64_t zq_dirty;  /* of dirty ones not being written */
+    uint64_t zq_bytes; /* of all entries */
+    uint64_t zq_dirty; /* of dirty ones not being written */
     uint64_t zq_cursor;
     int zq_drainers;
     bool zq_stop;

@@ -76,7 +76,8 @@ zio_verify_block(const blkptr_t *bp, const void *buf, size_t n)
         return 0;
     if (c == ZIO_CHECKSUM_ZILOG || c == ZIO_CHECKSUM_ZILOG2 || c == ZIO_CHECKSUM_LABEL)
         return SET_ERROR(ENOTSUP); /* such a block carries its own */
-    int err = BP_IS_LITTLE(bp) ? zio_checksum_compute(c, buf, n, &sum) : zio_checksum_compute_swapped(c, buf, n, &sum);
+    int err = BP_IS_LITTLE(bp) ? zio_checksum_compute(c, buf, n, &sum)
+                               : zio_checksum_compute_swapped(c, buf, n, &sum);
     if (err != 0)
         return err;
     return zio_cksum_equal(&sum, &bp->blk_cksum) ? 0 : SET_ERROR(ECKSUM);
@@ -117,8 +118,8 @@ heal_is_safe(const zio_ctx_t *zc, const blkptr_t *bp)
 {
     uint64_t committed = ATOMIC_LOAD(&zc->zc_spa->spa_committed);
 
-    return spa_writeable(zc->zc_spa) && spa_suspended(zc->zc_spa) == 0 && BP_PHYSICAL_BIRTH(bp) <= committed &&
-           committed - zc->zc_start < 2;
+    return spa_writeable(zc->zc_spa) && spa_suspended(zc->zc_spa) == 0 &&
+           BP_PHYSICAL_BIRTH(bp) <= committed && committed - zc->zc_start < 2;
 }
 
 static void

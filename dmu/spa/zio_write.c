@@ -24,9 +24,9 @@
  */
 #include "spa_impl.h"
 
-#define WINDOW_BLOCKS        4096
-#define WINDOW_BYTES         (32ULL << 20)
-#define PASS_DONT_COMPRESS   5
+#define WINDOW_BLOCKS      4096
+#define WINDOW_BYTES       (32ULL << 20)
+#define PASS_DONT_COMPRESS 5
 
 struct zio_write_priv {
     arc_buf_t *wp_phys; /* what goes to disk; one reference */
@@ -66,7 +66,8 @@ shape_compress(const batch_t *b, const zio_write_t *w, uint8_t **out)
     if (w->zw_prop.zp_compress == ZIO_COMPRESS_OFF || b->b_pass >= PASS_DONT_COMPRESS)
         return 0;
     *out = zio_scratch(SCRATCH_COMPRESS, lsize);
-    return zio_compress_data(w->zw_prop.zp_compress, w->zw_prop.zp_complevel, w->zw_buf->b_data, *out, lsize, cap);
+    return zio_compress_data(w->zw_prop.zp_compress, w->zw_prop.zp_complevel, w->zw_buf->b_data, *out, lsize,
+                             cap);
 }
 
 static void
@@ -89,7 +90,8 @@ shape_padded(const zio_write_t *w, struct zio_write_priv *wp, const uint8_t *dat
 }
 
 static void
-shape_stored(const batch_t *b, const zio_write_t *w, struct zio_write_priv *wp, const uint8_t *data, size_t len)
+shape_stored(const batch_t *b, const zio_write_t *w, struct zio_write_priv *wp, const uint8_t *data,
+             size_t len)
 {
     uint64_t lsize = w->zw_buf->b_size;
     uint64_t psize = len == 0 ? lsize : zio_asize(b->b_spa, P2ROUNDUP((uint64_t)len, SPA_MINBLOCKSIZE));
@@ -101,7 +103,8 @@ shape_stored(const batch_t *b, const zio_write_t *w, struct zio_write_priv *wp, 
         shape_plain(w, wp);
     else
         shape_padded(w, wp, data, len, psize);
-    wp->wp_err = zio_checksum_compute(b->b_spa->spa_checksum_, wp->wp_phys->b_data, wp->wp_psize, &wp->wp_cksum);
+    wp->wp_err =
+        zio_checksum_compute(b->b_spa->spa_checksum_, wp->wp_phys->b_data, wp->wp_psize, &wp->wp_cksum);
 }
 
 static void
@@ -162,7 +165,8 @@ queue_copies(spa_t *spa, const blkptr_t *bp, arc_buf_t *phys)
 
     for (int d = 0; d < SPA_DVAS_PER_BP && err == 0; d++)
         if (DVA_IS_VALID(&bp->blk_dva[d]))
-            err = zio_queue_add(spa->spa_queue, DVA_GET_OFFSET(&bp->blk_dva[d]), DVA_GET_ASIZE(&bp->blk_dva[d]), phys);
+            err = zio_queue_add(spa->spa_queue, DVA_GET_OFFSET(&bp->blk_dva[d]),
+                                DVA_GET_ASIZE(&bp->blk_dva[d]), phys);
     return err;
 }
 

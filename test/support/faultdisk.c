@@ -21,7 +21,10 @@ typedef struct event {
 
 struct faultdisk {
     kmutex_t fd_lock;
-    disk_t fd_under; /* d_ops NULL: in memory */
+    kcondvar_t fd_cv; /* fd_hold went false */
+    bool fd_hold;
+    uint64_t fd_held; /* writes waiting */
+    disk_t fd_under;  /* d_ops NULL: in memory */
     uint8_t *fd_mem;
     uint64_t fd_size;
 
@@ -75,7 +78,8 @@ plain_write(faultdisk_t *fd, const void *buf, uint64_t off, size_t n)
 static bool
 fault_due(faultdisk_t *fd, int kind, uint64_t off, size_t n)
 {
-    if ((fd->fd_range_kinds & kind) != 0 && off < fd->fd_range_off + fd->fd_range_n && fd->fd_range_off < off + n)
+    if ((fd->fd_range_kinds & kind) != 0 && off < fd->fd_range_off + fd->fd_range_n &&
+        fd->fd_range_off < off + n)
         return true;
     if ((fd->fd_fail_kinds & kind) == 0 || fd->fd_fail_times == 0)
         return false;
@@ -152,6 +156,10 @@ fd_writev(void *arg, const struct iovec *iov, int cnt, uint64_t off)
     for (int i = 0; i < cnt; pos += iov[i++].iov_len)
         memcpy(flat + pos, iov[i].iov_base, iov[i].iov_len);
     mutex_enter(&fd->fd_lock);
+    fd->fd_held++;
+    while (fd->fd_hold)
+        cv_wait(&fd->fd_cv, &fd->fd_lock);
+    fd->fd_held--;
     int verdict = write_verdict(fd, off, n);
     if (verdict == 0) {
         plain_write(fd, flat, off, n);
@@ -208,6 +216,7 @@ fd_alloc(uint64_t size)
     faultdisk_t *fd = xzalloc(sizeof(*fd));
 
     mutex_init(&fd->fd_lock);
+    cv_init(&fd->fd_cv);
     fd->fd_size = size;
     fd->fd_base = -1;
     return fd;
@@ -262,6 +271,7 @@ faultdisk_destroy(faultdisk_t *fd)
         munmap(fd->fd_mem, fd->fd_size);
     disk_close(&fd->fd_under);
     mutex_destroy(&fd->fd_lock);
+    cv_destroy(&fd->fd_cv);
     free(fd);
 }
 
@@ -321,6 +331,24 @@ faultdisk_power_off(faultdisk_t *fd, uint64_t n, bool loud)
     fd->fd_power_loud = loud;
     fd->fd_power_in = n;
     mutex_exit(&fd->fd_lock);
+}
+
+void
+faultdisk_hold_writes(faultdisk_t *fd, bool hold)
+{
+    mutex_enter(&fd->fd_lock);
+    fd->fd_hold = hold;
+    cv_broadcast(&fd->fd_cv);
+    mutex_exit(&fd->fd_lock);
+}
+
+uint64_t
+faultdisk_held(faultdisk_t *fd)
+{
+    mutex_enter(&fd->fd_lock);
+    uint64_t n = fd->fd_hold ? fd->fd_held : 0;
+    mutex_exit(&fd->fd_lock);
+    return n;
 }
 
 void

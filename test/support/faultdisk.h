@@ -44,6 +44,10 @@ void faultdisk_fail_range(faultdisk_t *fd, int kinds, uint64_t off, uint64_t n);
 /* After n more writes nothing reaches the disk. loud: those writes and flushes give EIO; else they seem to succeed. */
 void faultdisk_power_off(faultdisk_t *fd, uint64_t n, bool loud);
 
+/* While held, writes wait (others go on); faultdisk_held() says how many do. */
+void faultdisk_hold_writes(faultdisk_t *fd, bool hold);
+uint64_t faultdisk_held(faultdisk_t *fd);
+
 /* Contents, without counting, failing or recording. */
 void faultdisk_peek(faultdisk_t *fd, uint64_t off, void *buf, size_t n);
 void faultdisk_poke(faultdisk_t *fd, uint64_t off, const void *buf, size_t n);
