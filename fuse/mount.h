@@ -27,6 +27,8 @@ int fuse_mount_start(dsl_pool_t *dp, const char *dsname, const char *dir, const 
                      fuse_mount_t **fmp, const char **why);
 /* Unmounts (lazily when busy and force), ends the threads, releases every dataset. EBUSY: files are open and !force. */
 int fuse_mount_stop(fuse_mount_t *fm, bool force);
+/* What programs wrote and the kernel still keeps comes down to the pool (not yet to disk): before a snapshot. Not from a session thread. */
+int fuse_mount_flush(fuse_mount_t *fm);
 const char *fuse_mount_dir(fuse_mount_t *fm);
 const char *fuse_mount_dataset(fuse_mount_t *fm);
 /* Give up a dataset (and its snapshots) so that it can be destroyed or received into. EBUSY: open files, or it is the mount's root. 0

@@ -1,0 +1,330 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * nodes.c - what the kernel knows of a mount: node ids, how often it looked each up, the znodes they hold.
+ *
+ *     lookup:  entry_fill ─► node_remember        n_lookups + 1, the hold on the znode becomes the node's
+ *     request: node_enter ─► n->n_zp ... ─► node_leave
+ *     forget:  node_forget                        at 0 the znode is released; an unlinked file is freed there
+ *
+ * A hash table in stripes, each with its own lock and growing by itself; a lock is held for a few instructions.
+ * mount_impl.h has the invariants.
+ */
+#include <fcntl.h>
+#include "mount_impl.h"
+
+static uint64_t
+node_hash(uint64_t id)
+{
+    return (id * 0x9e3779b97f4a7c15ULL) >> 20;
+}
+
+static node_stripe_t *
+node_stripe(fuse_mount_t *fm, uint64_t id)
+{
+    return &fm->fm_stripes[node_hash(id) % NODE_STRIPES];
+}
+
+static node_t **
+node_bucket(node_stripe_t *ns, uint64_t id)
+{
+    return &ns->ns_buckets[(node_hash(id) / NODE_STRIPES) & (ns->ns_size - 1)];
+}
+
+/* Where the pointer to the node is, or would be. */
+static node_t **
+node_find(node_stripe_t *ns, uint64_t id)
+{
+    node_t **np = node_bucket(ns, id);
+    while (*np != NULL && (*np)->n_id != id)
+        np = &(*np)->n_next;
+    return np;
+}
+
+static void
+stripe_grow(node_stripe_t *ns)
+{
+    node_stripe_t old = *ns;
+    ns->ns_size = old.ns_size * 2;
+    ns->ns_buckets = xzalloc(ns->ns_size * sizeof(node_t *));
+    for (size_t i = 0; i < old.ns_size; i++) {
+        for (node_t *n = old.ns_buckets[i], *next; n != NULL; n = next) {
+            node_t **head = node_bucket(ns, n->n_id);
+            next = n->n_next;
+            n->n_next = *head;
+            *head = n;
+        }
+    }
+    free(old.ns_buckets);
+}
+
+void
+nodes_init(fuse_mount_t *fm)
+{
+    for (int i = 0; i < NODE_STRIPES; i++) {
+        node_stripe_t *ns = &fm->fm_stripes[i];
+        mutex_init(&ns->ns_lock);
+        ns->ns_size = 16;
+        ns->ns_buckets = xzalloc(ns->ns_size * sizeof(node_t *));
+    }
+}
+
+uint64_t
+node_id(mount_fs_t *mf, uint64_t object)
+{
+    return mf->mf_num == 0 && object == mf->mf_rootobj ? FUSE_ROOT_ID : NODE_ID(mf, object);
+}
+
+/* Lock held. True when the node left its stripe: the caller finishes it with node_destroy, outside the lock. */
+static bool
+node_unlink_if_unused(node_stripe_t *ns, node_t **np)
+{
+    node_t *n = *np;
+    if (n->n_lookups != 0 || n->n_refs != 0)
+        return false;
+    if (n->n_zp != NULL)
+        atomic_fetch_add(&n->n_mf->mf_busy, 1); /* invariant 1: the file system stays for the release */
+    *np = n->n_next;
+    ns->ns_count--;
+    return true;
+}
+
+static void
+node_destroy(node_t *n)
+{
+    mount_fs_t *mf = n->n_mf;
+    if (n->n_zp != NULL) {
+        zpl_znode_rele(n->n_zp);
+        mf_exit(mf);
+    }
+    free(n);
+    mf_unref(mf);
+}
+
+static node_t *
+node_hold(fuse_mount_t *fm, uint64_t id)
+{
+    node_stripe_t *ns = node_stripe(fm, id);
+    mutex_enter(&ns->ns_lock);
+    node_t *n = *node_find(ns, id);
+    if (n != NULL)
+        n->n_refs++;
+    mutex_exit(&ns->ns_lock);
+    return n;
+}
+
+static void
+node_rele(node_t *n)
+{
+    node_stripe_t *ns = node_stripe(n->n_mf->mf_mount, n->n_id);
+    mutex_enter(&ns->ns_lock);
+    n->n_refs--;
+    bool gone = node_unlink_if_unused(ns, node_find(ns, n->n_id));
+    mutex_exit(&ns->ns_lock);
+    if (gone)
+        node_destroy(n);
+}
+
+int
+node_enter(fuse_mount_t *fm, fuse_ino_t ino, node_t **np)
+{
+    node_t *n = node_hold(fm, ino);
+    if (n == NULL)
+        return SET_ERROR(ESTALE);
+    int err = mf_enter(n->n_mf);
+    if (err != 0) {
+        node_rele(n);
+        return err;
+    }
+    *np = n;
+    return 0;
+}
+
+void
+node_leave(node_t *n)
+{
+    mf_exit(n->n_mf);
+    node_rele(n);
+}
+
+int
+node_enter_second(node_t *first, fuse_ino_t ino, node_t **np)
+{
+    node_t *n = node_hold(first->n_mf->mf_mount, ino);
+    if (n == NULL)
+        return SET_ERROR(ESTALE);
+    if (n->n_mf != first->n_mf) {
+        node_rele(n);
+        return SET_ERROR(EXDEV);
+    }
+    *np = n;
+    return 0;
+}
+
+void
+node_leave_second(node_t *n)
+{
+    node_rele(n);
+}
+
+void
+node_remember(mount_fs_t *mf, uint64_t object, znode_t *zp)
+{
+    uint64_t id = node_id(mf, object);
+    node_stripe_t *ns = node_stripe(mf->mf_mount, id);
+    mutex_enter(&ns->ns_lock);
+    node_t **np = node_find(ns, id), *n = *np;
+    bool known = n != NULL;
+    if (!known) {
+        mf_ref(mf);
+        n = xzalloc(sizeof(*n));
+        n->n_id = id;
+        n->n_mf = mf;
+        n->n_zp = zp;
+        *np = n;
+        if (++ns->ns_count > ns->ns_size * 2)
+            stripe_grow(ns);
+    }
+    n->n_lookups++;
+    mutex_exit(&ns->ns_lock);
+    if (known && zp != NULL)
+        zpl_znode_rele(zp);
+}
+
+void
+node_forget(fuse_mount_t *fm, fuse_ino_t ino, uint64_t lookups)
+{
+    node_stripe_t *ns = node_stripe(fm, ino);
+    mutex_enter(&ns->ns_lock);
+    node_t **np = node_find(ns, ino), *n = *np;
+    bool gone = false;
+    if (n != NULL && ino != FUSE_ROOT_ID) {
+        n->n_lookups -= MIN(lookups, n->n_lookups);
+        gone = node_unlink_if_unused(ns, np);
+    }
+    mutex_exit(&ns->ns_lock);
+    if (gone)
+        node_destroy(n);
+}
+
+/* ---- open files ---- */
+
+static bool
+opens_for_writing(int flags)
+{
+    return (flags & O_ACCMODE) != O_RDONLY;
+}
+
+void
+node_opened(node_t *n, int flags)
+{
+    node_stripe_t *ns = node_stripe(n->n_mf->mf_mount, n->n_id);
+    mutex_enter(&ns->ns_lock);
+    n->n_opens++;
+    n->n_writers += opens_for_writing(flags);
+    mutex_exit(&ns->ns_lock);
+    atomic_fetch_add(&n->n_mf->mf_opens, 1);
+}
+
+void
+node_closed(fuse_mount_t *fm, fuse_ino_t ino, int flags)
+{
+    node_t *n = node_hold(fm, ino);
+    if (n == NULL)
+        return;
+    node_stripe_t *ns = node_stripe(fm, ino);
+    mutex_enter(&ns->ns_lock);
+    bool counted = n->n_opens > 0;
+    n->n_opens -= counted;
+    n->n_writers -= opens_for_writing(flags) && n->n_writers > 0;
+    mutex_exit(&ns->ns_lock);
+    if (counted)
+        atomic_fetch_sub(&n->n_mf->mf_opens, 1);
+    node_rele(n);
+}
+
+bool
+node_has_writers(node_t *n)
+{
+    node_stripe_t *ns = node_stripe(n->n_mf->mf_mount, n->n_id);
+    mutex_enter(&ns->ns_lock);
+    bool any = n->n_writers > 0;
+    mutex_exit(&ns->ns_lock);
+    return any;
+}
+
+/* ---- all nodes of a file system ---- */
+
+/* Takes the znodes of one stripe; returns them, counted. */
+static znode_t **
+stripe_take_znodes(node_stripe_t *ns, mount_fs_t *mf, size_t *count)
+{
+    *count = 0;
+    mutex_enter(&ns->ns_lock);
+    znode_t **zps = xmalloc((ns->ns_count + 1) * sizeof(*zps));
+    for (size_t b = 0; b < ns->ns_size; b++) {
+        for (node_t *n = ns->ns_buckets[b]; n != NULL; n = n->n_next) {
+            if (n->n_mf != mf || n->n_zp == NULL)
+                continue;
+            zps[(*count)++] = n->n_zp;
+            n->n_zp = NULL;
+        }
+    }
+    mutex_exit(&ns->ns_lock);
+    return zps;
+}
+
+void
+nodes_give_up(mount_fs_t *mf)
+{
+    for (int i = 0; i < NODE_STRIPES; i++) {
+        size_t count;
+        znode_t **zps = stripe_take_znodes(&mf->mf_mount->fm_stripes[i], mf, &count);
+        for (size_t z = 0; z < count; z++)
+            zpl_znode_rele(zps[z]);
+        free(zps);
+    }
+}
+
+static void
+node_list_room(node_list_t *nl, size_t more)
+{
+    if (nl->nl_count + more <= nl->nl_room)
+        return;
+    nl->nl_room = (nl->nl_count + more) * 2;
+    nl->nl_ids = xrealloc(nl->nl_ids, nl->nl_room * sizeof(*nl->nl_ids));
+}
+
+void
+nodes_list(mount_fs_t *mf, node_list_t *nl)
+{
+    for (int i = 0; i < NODE_STRIPES; i++) {
+        node_stripe_t *ns = &mf->mf_mount->fm_stripes[i];
+        mutex_enter(&ns->ns_lock);
+        node_list_room(nl, ns->ns_count);
+        for (size_t b = 0; b < ns->ns_size; b++) {
+            for (node_t *n = ns->ns_buckets[b]; n != NULL; n = n->n_next) {
+                if (n->n_mf == mf)
+                    nl->nl_ids[nl->nl_count++] = n->n_id;
+            }
+        }
+        mutex_exit(&ns->ns_lock);
+    }
+}
+
+/* All file systems were given up and no thread runs: only memory is left. */
+void
+nodes_fini(fuse_mount_t *fm)
+{
+    for (int i = 0; i < NODE_STRIPES; i++) {
+        node_stripe_t *ns = &fm->fm_stripes[i];
+        for (size_t b = 0; b < ns->ns_size; b++) {
+            for (node_t *n = ns->ns_buckets[b], *next; n != NULL; n = next) {
+                next = n->n_next;
+                mf_unref(n->n_mf);
+                free(n);
+            }
+        }
+        free(ns->ns_buckets);
+        mutex_destroy(&ns->ns_lock);
+    }
+}
