@@ -364,6 +364,8 @@ zpl_link(znode_t *zp, znode_t *dzp, const char *name)
         return SET_ERROR(EXDEV);
     if (zp->z_type == S_IFDIR)
         return SET_ERROR(EPERM);
+    if (dzp->z_type != S_IFDIR)
+        return SET_ERROR(ENOTDIR);
     rw_enter_write(&dzp->z_lock);
     rw_enter_write(&zp->z_lock);
     if ((err = link_check(zp, dzp, name)) == 0)

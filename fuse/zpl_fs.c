@@ -117,7 +117,6 @@ fs_alloc(objset_t *os)
     zfs->zf_recordsize = props.op_recordsize != 0 ? props.op_recordsize : 128u << 10;
     zfs->zf_atime = ZPL_ATIME_ON;
     mutex_init(&zfs->zf_rename_lock);
-    mutex_init(&zfs->zf_unlinked_lock);
     for (int i = 0; i < ZPL_HASH_STRIPES; i++) {
         mutex_init(&zfs->zf_stripes[i].zs_lock);
         cv_init(&zfs->zf_stripes[i].zs_cv);
@@ -132,7 +131,6 @@ fs_free(zpl_fs_t *zfs)
         cv_destroy(&zfs->zf_stripes[i].zs_cv);
         mutex_destroy(&zfs->zf_stripes[i].zs_lock);
     }
-    mutex_destroy(&zfs->zf_unlinked_lock);
     mutex_destroy(&zfs->zf_rename_lock);
     zpl_attr_ctx_fini(&zfs->zf_ac);
     free(zfs);

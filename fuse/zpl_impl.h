@@ -8,20 +8,19 @@
  *
  * INVARIANTS
  *  1. z_at and the attributes on disk (as of the open txg) are equal whenever z_lock is not held for writing; only z_at's atime may be newer.
- *  2. An object is changed in txg order: whoever changes an object's entries, attributes or contents holds its z_lock for writing from before
- *     dmu_tx_assign until the change is made. (For the unlinked set: zf_unlinked_lock. For what is inside a hidden xattr directory: the
- *     z_lock of the file it belongs to.)
+ *  2. Entries, attributes and contents of an object change under its z_lock, held for writing over the whole transaction. (What is inside
+ *     a hidden xattr directory: under the z_lock of the file it belongs to.)
  *  3. A znode is in the hash exactly while it has references (or is being loaded). There is one per object.
  *  4. links == 0 <=> the object is on the unlinked set. It is freed by whoever drops the last reference, or by the next mount.
  *  5. size <= block size, or the block size is a power of two.
  *
  * LOCK ORDER
  *     range lock -> zf_rename_lock -> z_lock of directories, ancestors first, unrelated ones by object number
- *                -> z_lock of other files by object number -> zf_unlinked_lock -> [dmu_tx_assign(WAIT) .. dmu_tx_commit]
+ *                -> z_lock of other files by object number -> [dmu_tx_assign(WAIT) .. dmu_tx_commit]
  *                -> z_attr_lock, hash locks, everything in dmu
  *
- * WHY dmu_tx_assign MAY WAIT WITH LOCKS HELD. It waits for the syncing thread, which takes none of our locks, and for transactions of
- * older txgs to commit. A thread with an assigned transaction takes only locks to the right of the bracket, which nobody holds while
+ * WHY dmu_tx_assign MAY WAIT WITH LOCKS HELD. It waits for the syncing thread, which takes none of our locks, and for other transactions to
+ * commit (txg.c). A thread with an assigned transaction takes only locks to the right of the bracket, which nobody holds while
  * waiting; so it commits. (ZFS takes some of its locks inside the transaction, and must then assign without waiting, drop everything and retry.)
  * For the same reason no znode is released inside a transaction: the last release may start one.
  *
@@ -147,7 +146,6 @@ struct zpl_fs {
     int zf_atime;
     uint32_t zf_recordsize;
     kmutex_t zf_rename_lock; /* moves between directories: the tree's shape stands still */
-    kmutex_t zf_unlinked_lock;
     zpl_stripe_t zf_stripes[ZPL_HASH_STRIPES];
     znode_t *zf_hash[ZPL_HASH_SIZE];
 };
@@ -232,10 +230,9 @@ void zpl_node_linked(znode_t *zp, int64_t links, uint64_t parent, dmu_tx_t *tx);
 
 /* ---- zpl_unlink.c ---- */
 int zpl_dir_is_empty(znode_t *zp); /* ENOTEMPTY, EIO; z_lock held */
-/* Taking one name from zp (a directory: its only one): before assign, in the tx, and after commit. */
-bool zpl_unlink_enter(znode_t *zp, dmu_tx_t *tx); /* may take zf_unlinked_lock */
+/* Taking one name from zp (a directory: its only one): before assign, and in the tx. z_lock held. */
+void zpl_unlink_hold(znode_t *zp, dmu_tx_t *tx);
 int zpl_unlink_apply(znode_t *zp, dmu_tx_t *tx);
-void zpl_unlink_exit(znode_t *zp, bool last);
 
 /* ---- zpl_unlinked.c ---- */
 void zpl_unlinked_drain(zpl_fs_t *zfs);

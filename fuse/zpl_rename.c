@@ -212,7 +212,7 @@ rename_move(rename_op_t *op, dmu_tx_t *tx)
     return 0;
 }
 
-static bool
+static void
 rename_holds(rename_op_t *op, dmu_tx_t *tx)
 {
     dmu_tx_hold_zap(tx, op->r_from->z_object, true, op->r_oname);
@@ -223,23 +223,22 @@ rename_holds(rename_op_t *op, dmu_tx_t *tx)
     zpl_hold_attrs(op->r_src, ZA_PARENT, tx);
     if (op->r_exchange)
         zpl_hold_attrs(op->r_dst, ZA_PARENT, tx);
-    return op->r_dst != NULL && !op->r_exchange && zpl_unlink_enter(op->r_dst, tx);
+    else if (op->r_dst != NULL)
+        zpl_unlink_hold(op->r_dst, tx);
 }
 
 static int
 rename_tx(rename_op_t *op)
 {
     dmu_tx_t *tx = dmu_tx_create(op->r_zfs->zf_os);
-    bool last = rename_holds(op, tx);
     int err;
 
+    rename_holds(op, tx);
     if ((err = zpl_tx_assign(tx)) == 0) {
         if ((err = op->r_exchange ? rename_exchange(op, tx) : rename_move(op, tx)) == 0)
             rename_dirs(op, tx);
         dmu_tx_commit(tx);
     }
-    if (last)
-        zpl_unlink_exit(op->r_dst, true);
     return err;
 }
 
@@ -269,6 +268,8 @@ rename_args(znode_t *from, const char *oname, znode_t *to, const char *nname, un
         return SET_ERROR(EINVAL);
     if (from->z_zfs != to->z_zfs)
         return SET_ERROR(EXDEV);
+    if (from->z_type != S_IFDIR || to->z_type != S_IFDIR)
+        return SET_ERROR(ENOTDIR);
     if ((err = zpl_name_check(from->z_zfs, oname)) != 0 || (err = zpl_name_check(from->z_zfs, nname)) != 0)
         return err;
     return zpl_check_writable(from->z_zfs);

@@ -5,10 +5,8 @@
  *     unlink:  z_lock of the directory, of the file  ->  tx: entry gone, links - 1; the last name: onto the unlinked set
  *     rmdir:   the same, when the directory is empty; its links become 0
  *
- * Invariants:
- *   1. Whether a file has lost its last name and whether it is on the unlinked set is decided in one transaction. It is
- *      freed later (zpl_unlinked.c), by the last holder.
- *   2. zf_unlinked_lock is held from before assign when the set will change, so that it too changes in txg order.
+ * Invariant: that a file loses its last name and comes onto the unlinked set is one transaction. It is freed later, by its
+ * last holder (zpl_unlinked.c).
  *
  * ZFS: zfs_remove, zfs_rmdir (zfs_vnops_os.c), zfs_link_destroy (zfs_dir.c)
  */
@@ -25,20 +23,22 @@ zpl_dir_is_empty(znode_t *zp)
     return count != 0 ? SET_ERROR(ENOTEMPTY) : 0;
 }
 
-bool
-zpl_unlink_enter(znode_t *zp, dmu_tx_t *tx)
+/* Does it lose its last name? A directory has one only. */
+static bool
+last_name(znode_t *zp, const zpl_attrs_t *at)
+{
+    return zp->z_type == S_IFDIR || at->za_links <= 1;
+}
+
+void
+zpl_unlink_hold(znode_t *zp, dmu_tx_t *tx)
 {
     zpl_attrs_t at;
-    bool last;
 
     zpl_attrs_get(zp, &at);
-    last = zp->z_type == S_IFDIR || at.za_links <= 1;
     zpl_hold_attrs(zp, ZA_LINKS, tx);
-    if (last) {
+    if (last_name(zp, &at))
         dmu_tx_hold_zap(tx, zp->z_zfs->zf_unlinkedobj, true, NULL);
-        mutex_enter(&zp->z_zfs->zf_unlinked_lock);
-    }
-    return last;
 }
 
 int
@@ -50,7 +50,7 @@ zpl_unlink_apply(znode_t *zp, dmu_tx_t *tx)
     int err = 0;
 
     zpl_attrs_get(zp, &at);
-    last = zp->z_type == S_IFDIR || at.za_links <= 1;
+    last = last_name(zp, &at);
     if (last)
         err = zap_add_int(zfs->zf_os, zfs->zf_unlinkedobj, zp->z_object, tx);
     if (err == EEXIST) /* a foreign mess; it is on the set, which is what we want */
@@ -58,13 +58,6 @@ zpl_unlink_apply(znode_t *zp, dmu_tx_t *tx)
     if (err == 0)
         zpl_node_linked(zp, last ? -(int64_t)at.za_links : -1, 0, tx);
     return err;
-}
-
-void
-zpl_unlink_exit(znode_t *zp, bool last)
-{
-    if (last)
-        mutex_exit(&zp->z_zfs->zf_unlinked_lock);
 }
 
 /* The entry goes first: if anything here can fail, it is the reading of the directory. */
@@ -88,18 +81,16 @@ static int
 remove_tx(znode_t *dzp, const char *name, znode_t *zp)
 {
     dmu_tx_t *tx = dmu_tx_create(dzp->z_zfs->zf_os);
-    bool last;
     int err;
 
     dmu_tx_hold_zap(tx, dzp->z_object, false, name);
     zpl_hold_attrs(dzp, ZA_SIZE, tx);
     dmu_tx_mark_netfree(tx);
-    last = zpl_unlink_enter(zp, tx);
+    zpl_unlink_hold(zp, tx);
     if ((err = zpl_tx_assign(tx)) == 0) {
         err = remove_apply(dzp, name, zp, tx);
         dmu_tx_commit(tx);
     }
-    zpl_unlink_exit(zp, last);
     return err;
 }
 

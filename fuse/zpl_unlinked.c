@@ -64,7 +64,6 @@ reap_tx(znode_t *zp, uint64_t xattr)
     if (xattr != 0)
         dmu_tx_hold_free(tx, xattr, 0, DMU_OBJECT_END);
     dmu_tx_mark_netfree(tx);
-    mutex_enter(&zfs->zf_unlinked_lock);
     err = zpl_tx_assign(tx);
     zpl_unhash(zp);
     zpl_znode_free(zp);
@@ -72,7 +71,6 @@ reap_tx(znode_t *zp, uint64_t xattr)
         err = reap_free(zfs, object, xattr, tx);
         dmu_tx_commit(tx);
     }
-    mutex_exit(&zfs->zf_unlinked_lock);
     return err;
 }
 
@@ -122,12 +120,10 @@ drain_forget(zpl_fs_t *zfs, uint64_t object)
     dmu_tx_t *tx = dmu_tx_create(zfs->zf_os);
 
     dmu_tx_hold_zap(tx, zfs->zf_unlinkedobj, false, NULL);
-    mutex_enter(&zfs->zf_unlinked_lock);
     if (zpl_tx_assign(tx) == 0) {
         (void)zap_remove_int(zfs->zf_os, zfs->zf_unlinkedobj, object, tx);
         dmu_tx_commit(tx);
     }
-    mutex_exit(&zfs->zf_unlinked_lock);
 }
 
 static void
