@@ -500,7 +500,7 @@ next_pending(objset_t *os, uint64_t object)
 static int
 next_allocated(objset_t *os, uint64_t *objectp, uint64_t since)
 {
-    uint64_t pos = *objectp, pending = next_pending(os, pos), found;
+    uint64_t pos = *objectp, pending = next_pending(os, pos), found = UINT64_MAX;
     int err;
 
     while ((err = next_synced(os, pos, since, &found)) == 0 && found < pending && dnode_object_freed(os, found))
