@@ -358,7 +358,8 @@ random_set(range_tree_t *have, bool allocated, int n)
 {
     range_tree_t *rt = range_tree_create();
     for (int i = 0; i < n; i++) {
-        uint64_t off = rnd(MS_SIZE / 512) * 512, size = MIN((1 + rnd(rnd(10) == 0 ? 2000 : 8)) * 512, MS_SIZE - off);
+        uint64_t off = rnd(MS_SIZE / 512) * 512, size = (1 + rnd(rnd(10) == 0 ? 2000 : 8)) * 512;
+        size = MIN(size, MS_SIZE - off);
         if (allocated ? range_tree_contains(have, off, size) : !range_tree_overlaps(have, off, size))
             range_tree_set(rt, off, size);
     }

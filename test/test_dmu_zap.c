@@ -11,7 +11,7 @@ static minipool_t *mp;
 static void
 setup(void)
 {
-    mp = minipool_create(256ULL << 20);
+    mp = minipool_create(getenv("COWBIRD_TEST_SPEED") != NULL ? 4ULL << 30 : 256ULL << 20);
 }
 
 static void
