@@ -180,8 +180,8 @@ dataset_reserve(dsl_dataset_t *ds, uint64_t bytes, bool netfree, uint64_t txg)
         return err;
     mutex_enter(&dp->dp_lock);
     err = account_check(ds->ds_dir, bytes, netfree);
-    if (err == 0 && !netfree)
-        err = dsl_dir_reserve(ds->ds_dir, bytes, txg);
+    if (err == 0)
+        err = dsl_dir_reserve(ds->ds_dir, bytes, netfree, txg);
     if (err == 0)
         dp->dp_reserved_tx[txg & TXG_MASK] += (int64_t)bytes;
     mutex_exit(&dp->dp_lock);
@@ -191,6 +191,21 @@ dataset_reserve(dsl_dataset_t *ds, uint64_t bytes, bool netfree, uint64_t txg)
         mutex_exit(&ds->ds_lock);
     }
     return err;
+}
+
+/* A part of a promise is not needed, or was turned into blocks. */
+static void
+dataset_unreserve(dsl_dataset_t *ds, uint64_t bytes, uint64_t txg)
+{
+    dsl_pool_t *dp = ds->ds_pool;
+
+    mutex_enter(&dp->dp_lock);
+    dp->dp_reserved_tx[txg & TXG_MASK] -= (int64_t)bytes;
+    dsl_dir_unreserve(ds->ds_dir, bytes, txg);
+    mutex_exit(&dp->dp_lock);
+    mutex_enter(&ds->ds_lock);
+    ds->ds_reserved_tx[txg & TXG_MASK] -= (int64_t)bytes;
+    mutex_exit(&ds->ds_lock);
 }
 
 void
@@ -230,7 +245,10 @@ hook_killed(void *arg, const blkptr_t *bp, dmu_tx_t *tx)
 static int
 hook_reserve(void *arg, int64_t bytes, bool netfree, uint64_t txg)
 {
-    return bytes <= 0 ? 0 : dataset_reserve(arg, (uint64_t)bytes, netfree, txg);
+    if (bytes > 0)
+        return dataset_reserve(arg, (uint64_t)bytes, netfree, txg);
+    dataset_unreserve(arg, (uint64_t)-bytes, txg);
+    return 0;
 }
 
 void

@@ -18,6 +18,7 @@
  * ZFS: module/zfs/dsl_dataset.c (2000 lines of it are in snapshot.c, clone.c, destroy.c, account.c, stats.c here). ZFS keeps a
  * dataset as the user data of its bonus buffer; here it has a copy, see dsl_impl.h.
  */
+#include <stdio.h>
 #include "dsl_impl.h"
 
 /* ---- holds ---- */
@@ -359,6 +360,15 @@ dsl_dataset_will_dirty(dsl_dataset_t *ds, dmu_tx_t *tx)
         return;
     dsl_dataset_add_ref(ds);
     list_insert_tail(&ds->ds_pool->dp_dirty_phys, ds);
+}
+
+void
+dsl_dataset_set(dsl_dataset_t *ds, uint64_t *field, uint64_t value, dmu_tx_t *tx)
+{
+    dsl_dataset_will_dirty(ds, tx);
+    mutex_enter(&ds->ds_lock);
+    *field = value;
+    mutex_exit(&ds->ds_lock);
 }
 
 dsl_deadlist_t *

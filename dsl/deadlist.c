@@ -40,6 +40,7 @@
  * On disk: a ZAP, hex(key) -> bpobj, with the sums in its bonus. Pools before version 26 have one plain bpobj; we only read
  * those. ZFS: module/zfs/dsl_deadlist.c; there the tree is loaded when first needed and may be emptied; here it is loaded at open.
  */
+#include <stdio.h>
 #include "dsl_impl.h"
 
 typedef struct bucket {

@@ -26,6 +26,7 @@
  * promise is kept until its txg has synced: it counts too much for a moment, and waiting a txg settles it.
  */
 #include <time.h>
+#include <stdio.h>
 #include "dsl_impl.h"
 
 /* ---- holds ---- */
@@ -156,7 +157,7 @@ dsl_dir_rele(dsl_dir_t *dd, const void *tag)
         mutex_enter(&dp->dp_lock);
         VERIFY(dd->dd_refs > 0);
         bool last = --dd->dd_refs == 0;
-        if (last)
+        if (last && list_link_active(&dd->dd_link))
             list_remove(&dp->dp_dirs, dd);
         mutex_exit(&dp->dp_lock);
         if (!last)
@@ -218,19 +219,19 @@ dsl_dir_hold(dsl_pool_t *dp, const char *name, const void *tag, dsl_dir_t **ddp,
 void
 dsl_dir_name(dsl_dir_t *dd, char *name)
 {
-    char part[ZFS_MAX_DATASET_NAME_LEN];
+    char buf[ZFS_MAX_DATASET_NAME_LEN], *at = buf + sizeof(buf) - 1;
+    size_t n;
 
+    *at = '\0'; /* filled from the end */
     mutex_enter(&dd->dd_pool->dp_lock);
-    snprintf(name, ZFS_MAX_DATASET_NAME_LEN, "%s", dd->dd_name);
-    for (dsl_dir_t *up = dd->dd_parent; up != NULL; up = up->dd_parent) {
-        memcpy(part, name, sizeof(part));
-        size_t n = strlen(up->dd_name);
-        n = MIN(n, ZFS_MAX_DATASET_NAME_LEN - 2);
-        memcpy(name, up->dd_name, n);
-        name[n] = '/';
-        snprintf(name + n + 1, ZFS_MAX_DATASET_NAME_LEN - n - 1, "%s", part);
+    for (dsl_dir_t *up = dd; up != NULL && (n = strlen(up->dd_name)) < (size_t)(at - buf); up = up->dd_parent) {
+        if (up != dd)
+            *--at = '/';
+        at -= n;
+        memcpy(at, up->dd_name, n);
     }
     mutex_exit(&dd->dd_pool->dp_lock);
+    memcpy(name, at, (size_t)(buf + sizeof(buf) - at));
 }
 
 bool
@@ -252,6 +253,15 @@ dsl_dir_will_dirty(dsl_dir_t *dd, dmu_tx_t *tx)
     dd->dd_refs++;
     mutex_exit(&dp->dp_lock);
     list_insert_tail(&dp->dp_dirty_dirs, dd);
+}
+
+void
+dsl_dir_set(dsl_dir_t *dd, uint64_t *field, uint64_t value, dmu_tx_t *tx)
+{
+    dsl_dir_will_dirty(dd, tx);
+    mutex_enter(&dd->dd_lock);
+    *field = value;
+    mutex_exit(&dd->dd_lock);
 }
 
 void
@@ -300,8 +310,7 @@ dir_drop_reservation(dsl_dir_t *dd, dmu_tx_t *tx)
 {
     int64_t unfilled = (int64_t)dd->dd_phys.dd_reserved - (int64_t)dd->dd_phys.dd_used_bytes;
 
-    dsl_dir_will_dirty(dd, tx);
-    dd->dd_phys.dd_reserved = 0;
+    dsl_dir_set(dd, &dd->dd_phys.dd_reserved, 0, tx);
     if (unfilled > 0)
         dsl_dir_diduse_space(dd->dd_parent, DD_USED_CHILD_RSRV, -unfilled, 0, 0, tx);
 }
@@ -321,6 +330,9 @@ dsl_dir_destroy_sync(uint64_t ddobj, dsl_pool_t *dp, dmu_tx_t *tx)
         VERIFY0(zap_destroy(mos, dd->dd_phys.dd_clones, tx));
     VERIFY0(zap_remove(mos, dd->dd_parent->dd_phys.dd_child_dir_zapobj, dd->dd_name, tx));
     dsl_dir_undirty(dd);
+    mutex_enter(&dp->dp_lock);
+    list_remove(&dp->dp_dirs, dd); /* its number may be used again: not to be found any more */
+    mutex_exit(&dp->dp_lock);
     dsl_dir_rele(dd, __func__);
     feature_free_object(dp, ddobj, tx);
 }
@@ -418,26 +430,36 @@ dsl_dir_available(dsl_dir_t *dd, bool netfree)
     return avail;
 }
 
-/* The part of a promise that a reservation of the child has covered already is no burden for the parent: ignored here, the parent's
- * own check is only ever too careful by it for a txg. */
+/* Promise bytes below dd to a transaction, if the quotas allow it (netfree: they are not asked). What a child's reservation would
+ * absorb counts for the parent all the same: too careful for a txg, never too generous. */
 int
-dsl_dir_reserve(dsl_dir_t *dd, uint64_t bytes, uint64_t txg)
+dsl_dir_reserve(dsl_dir_t *dd, uint64_t bytes, bool netfree, uint64_t txg)
 {
     int err = 0;
 
     mutex_enter(&dd->dd_lock);
-    uint64_t quota = dd->dd_phys.dd_quota, used = dd->dd_phys.dd_used_bytes;
+    uint64_t quota = netfree ? 0 : dd->dd_phys.dd_quota, used = dd->dd_phys.dd_used_bytes;
     if (quota != 0 && used + bytes > quota)
         err = SET_ERROR(EDQUOT);
     else if (quota != 0 && used + (uint64_t)dir_promised(dd) + bytes > quota)
         err = EAGAIN;
-    else
-        dd->dd_reserved_tx[txg & TXG_MASK] += (int64_t)bytes;
     mutex_exit(&dd->dd_lock);
-    if (err == 0 && dd->dd_parent != NULL && (err = dsl_dir_reserve(dd->dd_parent, bytes, txg)) != 0) {
+    if (err == 0 && dd->dd_parent != NULL)
+        err = dsl_dir_reserve(dd->dd_parent, bytes, netfree, txg);
+    if (err == 0) {
+        mutex_enter(&dd->dd_lock);
+        dd->dd_reserved_tx[txg & TXG_MASK] += (int64_t)bytes;
+        mutex_exit(&dd->dd_lock);
+    }
+    return err;
+}
+
+void
+dsl_dir_unreserve(dsl_dir_t *dd, uint64_t bytes, uint64_t txg)
+{
+    for (; dd != NULL; dd = dd->dd_parent) {
         mutex_enter(&dd->dd_lock);
         dd->dd_reserved_tx[txg & TXG_MASK] -= (int64_t)bytes;
         mutex_exit(&dd->dd_lock);
     }
-    return err;
 }

@@ -133,7 +133,7 @@ int dsl_dataset_stats(dsl_pool_t *dp, const char *name, dsl_stats_t *st);
 typedef int (*dsl_name_cb_t)(void *arg, const char *name);
 int dsl_for_each_child(dsl_pool_t *dp, const char *fs, dsl_name_cb_t cb, void *arg);
 int dsl_for_each_snapshot(dsl_pool_t *dp, const char *fs, dsl_name_cb_t cb, void *arg);
-/* The dataset with this guid (snapshots: snapshot true), anywhere below root (NULL: the pool). ENOENT */
+/* The dataset with this guid (snapshots: snapshot true), anywhere in the pool. ENOENT */
 int dsl_find_by_guid(dsl_pool_t *dp, uint64_t guid, bool snapshot, char *name);
 /* EINVAL, ENAMETOOLONG; reason (may be NULL) a static text. ZFS: zfs_namecheck.c */
 int dsl_name_check(const char *name, const char **reason);

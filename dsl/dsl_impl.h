@@ -119,12 +119,12 @@ struct dsl_pool {
     uint64_t dp_feature_desc_obj;
     uint64_t dp_config_obj;
     const dsl_pool_create_args_t *dp_create; /* while being created */
+    bool dp_lz4, dp_embed;         /* features lz4_compress, embedded_data; constant */
 
     /* syncing thread */
     bpobj_t *dp_free_bpobj;        /* blocks of destroyed snapshots, freed over the next txgs */
     bpobj_t *dp_sync_bpobj;        /* left by other software; emptied in our first txg */
     space_map_t **dp_space_maps;   /* per metaslab, NULL: never used */
-    bool *dp_condensed;            /* per metaslab: rewritten in this txg */
     uint64_t dp_metaslab_array;
     int64_t dp_mos_delta[3];       /* used, compressed, uncompressed: births less kills of the MOS, not yet accounted */
     list_t dp_dirty_dirs, dp_dirty_phys;
@@ -139,6 +139,7 @@ struct dsl_pool {
     int64_t dp_reserved_tx[TXG_SIZE]; /* bytes promised to transactions of each txg */
     void (*dp_prop_listener)(void *arg);
     void *dp_prop_listener_arg;
+    dsl_scan_progress_t dp_scan;   /* the last or running scrub; dp_lock */
 };
 
 /* ---------------------------------------------------------------- pool.c, pool_sync.c ---- */
@@ -146,7 +147,9 @@ struct dsl_pool {
 int pool_sync(void *arg, uint64_t txg);
 bool pool_pending(void *arg, uint64_t txg);
 void pool_create_sync(void *arg, dmu_tx_t *tx); /* pool_create.c: the first state of a pool */
-int pool_load_space_maps(dsl_pool_t *dp);
+int pool_load_space_maps(dsl_pool_t *dp); /* space_maps.c */
+void pool_close_space_maps(dsl_pool_t *dp);
+void pool_sync_space_maps(dsl_pool_t *dp, int pass, dmu_tx_t *tx);
 int pool_open_dirs(dsl_pool_t *dp);
 void pool_mos_props(dsl_pool_t *dp, objset_props_t *op);
 const struct objset_hooks *pool_mos_hooks(dsl_pool_t *dp);
@@ -154,7 +157,6 @@ objset_t *pool_mos(dsl_pool_t *dp);
 uint64_t pool_slop(dsl_pool_t *dp);
 /* Bytes a pool without slop (half of it with reserve) would hold. */
 uint64_t pool_capacity(dsl_pool_t *dp, bool reserve);
-void pool_free_block(dsl_pool_t *dp, const blkptr_t *bp, dmu_tx_t *tx); /* space back now (pool_sync.c) */
 dsl_task_t *dsl_task_next(dsl_pool_t *dp, uint64_t txg);
 void dsl_task_run(dsl_pool_t *dp, dsl_task_t *task, uint64_t txg);
 void dsl_task_enqueue(dsl_pool_t *dp, dsl_syncfunc_t sync, void *arg, uint64_t txg);
@@ -184,6 +186,7 @@ int dsl_dir_hold_obj(dsl_pool_t *dp, uint64_t ddobj, const void *tag, dsl_dir_t 
 void dsl_dir_rele(dsl_dir_t *dd, const void *tag);
 void dsl_dir_name(dsl_dir_t *dd, char *name); /* ZFS_MAX_DATASET_NAME_LEN bytes; no lock needed */
 void dsl_dir_will_dirty(dsl_dir_t *dd, dmu_tx_t *tx); /* syncing thread, before changing dd_phys */
+void dsl_dir_set(dsl_dir_t *dd, uint64_t *field, uint64_t value, dmu_tx_t *tx); /* will_dirty, one field of dd_phys */
 uint64_t dsl_dir_create_sync(dsl_pool_t *dp, dsl_dir_t *parent, const char *name, dmu_tx_t *tx); /* parent NULL: the root */
 void dsl_dir_destroy_sync(uint64_t ddobj, dsl_pool_t *dp, dmu_tx_t *tx); /* empty of everything */
 /* Space born (or gone, negative) in dd: to its breakdown and up the chain, with reservations. ZFS: same names */
@@ -191,7 +194,9 @@ void dsl_dir_diduse_space(dsl_dir_t *dd, dd_used_t type, int64_t used, int64_t c
 void dsl_dir_transfer_space(dsl_dir_t *dd, int64_t delta, dd_used_t from, dd_used_t to, dmu_tx_t *tx);
 /* Bytes that could still be written below dd. */
 uint64_t dsl_dir_available(dsl_dir_t *dd, bool netfree);
-int dsl_dir_reserve(dsl_dir_t *dd, uint64_t bytes, uint64_t txg); /* quotas up the chain: EDQUOT, EAGAIN */
+/* dp_lock held. Quotas up the chain: EDQUOT, EAGAIN. */
+int dsl_dir_reserve(dsl_dir_t *dd, uint64_t bytes, bool netfree, uint64_t txg);
+void dsl_dir_unreserve(dsl_dir_t *dd, uint64_t bytes, uint64_t txg);
 void dsl_dir_undirty(dsl_dir_t *dd);
 bool dsl_dir_is_clone(dsl_dir_t *dd);
 /* Reading the MOS: the name that has this value in a ZAP (ZFS_MAX_DATASET_NAME_LEN bytes; ENOENT); a bonus of the given type. */
@@ -209,6 +214,7 @@ bool dsl_dataset_tryown(dsl_dataset_t *ds, const void *tag); /* of a held one; d
 int dsl_dataset_objset_locked(dsl_dataset_t *ds, objset_t **osp);
 void dsl_dataset_add_ref(dsl_dataset_t *ds);
 void dsl_dataset_will_dirty(dsl_dataset_t *ds, dmu_tx_t *tx); /* syncing thread, before changing ds_phys */
+void dsl_dataset_set(dsl_dataset_t *ds, uint64_t *field, uint64_t value, dmu_tx_t *tx); /* will_dirty, one field of ds_phys */
 dsl_deadlist_t *dsl_dataset_deadlist(dsl_dataset_t *ds);      /* syncing thread: open it if need be */
 void dsl_dataset_close_deadlist(dsl_dataset_t *ds, dmu_tx_t *tx);
 void dsl_dataset_sync_phys(dsl_dataset_t *ds, dmu_tx_t *tx);

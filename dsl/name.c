@@ -10,6 +10,7 @@
  * The whole is at most 255 bytes. Names with '%' or beginning with '$' are the pool's own ("$MOS", "%recv"): they exist, but nobody may
  * give them. ZFS: module/zcommon/zfs_namecheck.c
  */
+#include <stdio.h>
 #include "dsl_impl.h"
 
 static int

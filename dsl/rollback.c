@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * rollback.c - a head becomes its latest snapshot again.
+ *
+ *     S ◄── H: changed           S ◄── H: changed            S ◄── H: as S              S ◄── H: as S
+ *                                S ◄── T: as S       swap    S ◄── T: changed   destroy
+ *
+ * A temporary clone T of the snapshot is what H should be; the two exchange contents, and T, now with the unwanted changes, is
+ * destroyed. All three steps in one txg: each is tested for itself, and nothing new has to be proved about accounts and deadlists.
+ *
+ * ZFS: dsl_dataset_rollback (dsl_dataset.c)
+ */
+#include "dsl_impl.h"
+
+#define ROLLBACK_NAME "%rollback"
+
+typedef struct rollback_arg {
+    dsl_pool_t *ra_pool;
+    dsl_dataset_t *ra_ds; /* owned by the caller */
+} rollback_arg_t;
+
+static int
+rollback_check(void *arg, dmu_tx_t *tx)
+{
+    rollback_arg_t *ra = arg;
+    dsl_dataset_t *ds = ra->ra_ds;
+
+    if (dsl_dataset_is_snapshot(ds))
+        return SET_ERROR(EINVAL);
+    if (ds->ds_prev == NULL || ds->ds_prev->ds_phys.ds_next_snap_obj != ds->ds_object)
+        return SET_ERROR(ESRCH);
+    if (tx != NULL && ds->ds_phys.ds_prev_snap_txg >= dmu_tx_txg(tx))
+        return EAGAIN; /* taken in this very txg */
+    return 0;
+}
+
+static void
+rollback_sync(void *arg, dmu_tx_t *tx)
+{
+    rollback_arg_t *ra = arg;
+    dsl_dataset_t *ds = ra->ra_ds, *temp;
+    uint64_t object = dsl_dataset_create_sync(ds->ds_dir, ROLLBACK_NAME, ds->ds_prev, 0, tx);
+
+    VERIFY0(dsl_dataset_hold_obj_locked(ra->ra_pool, object, __func__, &temp));
+    dsl_dataset_clone_swap_sync(temp, ds, tx);
+    mutex_enter(&ds->ds_lock);
+    ds->ds_phys.ds_flags &= ~DS_FLAG_INCONSISTENT;
+    mutex_exit(&ds->ds_lock);
+    dsl_destroy_head_sync_impl(temp, tx);
+    dsl_dataset_rele(temp, __func__);
+}
+
+int
+dsl_rollback(dsl_pool_t *dp, const char *fs)
+{
+    rollback_arg_t ra = {.ra_pool = dp};
+    int err = dsl_dataset_own(dp, fs, true, &ra, &ra.ra_ds);
+
+    if (err != 0)
+        return err;
+    err = dsl_sync_task(dp, rollback_check, rollback_sync, &ra, 40, DSL_SPACE_RESERVED);
+    dsl_dataset_disown(ra.ra_ds, &ra);
+    return err;
+}
