@@ -3,7 +3,7 @@
 set -euo pipefail
 
 top=$(cd "$(dirname "$0")/.." && pwd)
-cowbird=$top/build/cowbird
+cowbird=${COWBIRD:-$top/build/cowbird}
 [ -w /dev/fuse ] || { echo "demo: /dev/fuse is missing or not writable, so nothing can be mounted here" >&2; exit 1; }
 
 dir=$(mktemp -d "${TMPDIR:-/tmp}/cowbird-demo.XXXXXX")

@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that building and testing Cowbird need. Quick when all is there; uses sudo when not root.
+# Installs the Debian packages that building and testing Cowbird need; `setup.sh dev` adds those for make lint, format
+# and fuzz. Quick when all is there; uses sudo when not root.
 set -euo pipefail
 
 packages=(build-essential pkg-config libfuse3-dev fuse3 libxxhash-dev liblz4-dev libzstd-dev zlib1g-dev libssl-dev check
-    clang clang-format clang-tidy shellcheck attr python3 util-linux)
+    attr python3 util-linux)
+[ "${1:-}" = dev ] && packages+=(clang clang-format clang-tidy shellcheck)
 missing=()
 for p in "${packages[@]}"; do
     [ "$(dpkg-query -W -f '${db:Status-Status}' "$p" 2>/dev/null)" = installed ] || missing+=("$p")
