@@ -398,13 +398,20 @@ dbuf_clear(dbuf_t *db)
 }
 
 void
-dbuf_resize_zero(dbuf_t *db, uint32_t size)
+dbuf_set_blksz(dnode_t *dn, uint32_t size, bool keep_first)
 {
-    bool cached = db->db_state == DB_CACHED;
+    dbuf_t *db;
 
-    db->db.db_size = size;
-    if (cached)
-        dbuf_set_buf(db, zero_buf(size));
+    dnode_wait_reads(dn, 0, DN_BLKID_END);
+    dn->dn_now.ds_datablksz = size;
+    for (db = avl_first(&dn->dn_dbufs); db != NULL && db->db_blkid < DMU_SPILL_BLKID; db = avl_next(&dn->dn_dbufs, db)) {
+        if (db->db_blkid == 0 && keep_first)
+            continue;
+        db->db.db_size = size;
+        db->db.db_offset = db->db_blkid * size;
+        if (db->db_state == DB_CACHED)
+            dbuf_set_buf(db, zero_buf(size));
+    }
 }
 
 void

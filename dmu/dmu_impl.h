@@ -189,6 +189,7 @@ void dnode_account(dnode_t *dn, dmu_tx_t *tx, uint64_t bytes, uint64_t copies);
 /* Blocks [first, last] become holes in tx's txg; no edges. dn_mtx held (waits for reads: it is given up meanwhile). */
 void dnode_free_blocks(dnode_t *dn, uint64_t first, uint64_t last, dmu_tx_t *tx);
 bool dnode_block_freed(dnode_t *dn, uint64_t blkid); /* dn_mtx held; invariant 3 */
+void dnode_wait_reads(dnode_t *dn, uint64_t first, uint64_t last); /* until no dbuf there is in DB_READ; dn_mtx held */
 bool dnode_is_dirty(dnode_t *dn);
 uint8_t dnode_copies(objset_t *os, uint8_t type, int level); /* of a block */
 /* Is slot i of a meta-dnode block the first of a used dnode? Steps over large dnodes and invalid ones; *next: the slot after. */
@@ -246,7 +247,8 @@ dbuf_t *dbuf_find(dnode_t *dn, uint64_t blkid);
 dirty_record_t *dbuf_newest(dbuf_t *db);
 void dbuf_undirty(dbuf_t *db, uint64_t txg);     /* drop the record, if any: the block was freed */
 void dbuf_clear(dbuf_t *db);                      /* the block was freed: zeros for who holds it, else uncached */
-void dbuf_resize_zero(dbuf_t *db, uint32_t size); /* a clean, all-zero block gets another size */
+/* Another block size. The dbufs of blocks that are holes now follow: all of them, or all but the first (dbuf_replace() it then). */
+void dbuf_set_blksz(dnode_t *dn, uint32_t size, bool keep_first);
 bool dbuf_reap(dbuf_t *db); /* free it if nobody needs it; true: the caller must dnode_rele() after unlocking */
 dirty_record_t *dbuf_record_done(dirty_record_t *dr, uint64_t *unrefs); /* synced (or dropped): unlink; freed; counts dbufs reaped */
 void dbuf_verify(dbuf_t *db); /* asserts the invariants above */

@@ -478,6 +478,13 @@ any_being_read(dnode_t *dn, uint64_t first, uint64_t last)
 }
 
 void
+dnode_wait_reads(dnode_t *dn, uint64_t first, uint64_t last)
+{
+    while (any_being_read(dn, first, last))
+        cv_wait(&dn->dn_cv, &dn->dn_mtx);
+}
+
+void
 dnode_free_blocks(dnode_t *dn, uint64_t first, uint64_t last, dmu_tx_t *tx)
 {
     range_tree_t **freed = &dn->dn_free_ranges[tx->tx_txg & TXG_MASK];
@@ -485,8 +492,7 @@ dnode_free_blocks(dnode_t *dn, uint64_t first, uint64_t last, dmu_tx_t *tx)
     avl_index_t where;
     uint64_t unrefs = 0;
 
-    while (any_being_read(dn, first, last))
-        cv_wait(&dn->dn_cv, &dn->dn_mtx);
+    dnode_wait_reads(dn, first, last);
     if ((db = avl_find(&dn->dn_dbufs, &key, &where)) == NULL)
         db = avl_nearest(&dn->dn_dbufs, where, 1);
     for (; db != NULL && db->db_blkid <= last; db = next) {

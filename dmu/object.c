@@ -313,12 +313,8 @@ reclaim_locked(dnode_t *dn, dbuf_t *bonus, dmu_object_type_t type, uint32_t blks
     if (bonuslen > now->ds_bonuslen)
         memset((uint8_t *)bonus->db.db_data + now->ds_bonuslen, 0, bonuslen - now->ds_bonuslen);
     bonus->db.db_size = bonuslen;
-    if (blksz != 0 && blksz != now->ds_datablksz) {
-        now->ds_datablksz = default_blksz(blksz);
-        dbuf_t *db = dbuf_find(dn, 0);
-        if (db != NULL)
-            dbuf_resize_zero(db, now->ds_datablksz);
-    }
+    if (blksz != 0 && blksz != now->ds_datablksz)
+        dbuf_set_blksz(dn, default_blksz(blksz), false);
     now->ds_type = (uint8_t)type;
     now->ds_bonustype = (uint8_t)bonustype;
     now->ds_bonuslen = (uint16_t)bonuslen;
@@ -387,9 +383,7 @@ set_blocksize(dnode_t *dn, dbuf_t *db, uint32_t blksz, dmu_tx_t *tx)
     mutex_enter(&dn->dn_mtx);
     old = dn->dn_now.ds_datablksz;
     data = has_data(dn);
-    dn->dn_now.ds_datablksz = blksz;
-    if (!data)
-        dbuf_resize_zero(db, blksz);
+    dbuf_set_blksz(dn, blksz, data);
     dnode_setdirty(dn, tx);
     mutex_exit(&dn->dn_mtx);
     if (!data)
