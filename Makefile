@@ -3,7 +3,7 @@
 # One static library per layer; each links only those below it, so that an upward call fails to link:
 #   libspa.a <- libdmu.a <- libdsl.a <- libzpl.a <- the program (fuse session, commands)
 # A test test/test_X*.c links exactly the libraries of its layer X (base|spa|dmu|dsl|zpl) and below, and of
-# test/support/ the files whose headers it includes. New files in these folders are found by themselves.
+# test/support/ the files whose headers it, or one of those files, includes. New files in these folders are found by themselves.
 
 B       ?= build
 CC      ?= cc
@@ -64,8 +64,10 @@ $(B)/test/%.o: INC += -Itest -Itest/support
 
 layer    = $(firstword $(subst _, ,$(patsubst test_%,%,$(1))))
 includes = $(shell sed -n 's|^ *\# *include *"\(.*/\)*\([a-z0-9_]*\)\.h".*|\2|p' $(1))
+direct   = $(filter $(SUPPORT),$(call includes,$(1)))
+support  = $(sort $(foreach s,$(call direct,$(1)),$(s) $(call direct,test/support/$(s).c)))
 define unit_rule
-$(B)/$(1): $(B)/test/$(1).o $(patsubst %,$(B)/test/support/%.o,$(filter $(SUPPORT),$(call includes,test/$(1).c))) \
+$(B)/$(1): $(B)/test/$(1).o $(patsubst %,$(B)/test/support/%.o,$(call support,test/$(1).c)) \
     $(or $(L_$(call layer,$(1))),$(LZPL))
 	$$(CC) $$(CFLAGS) -o $$@ $$^ $$(CHECKL) $$(BLIBS)
 endef
