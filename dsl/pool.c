@@ -426,8 +426,9 @@ pool_is_owned(dsl_pool_t *dp)
     return owned;
 }
 
-int
-dsl_pool_export(dsl_pool_t *dp)
+/* Everything to disk, the last txg with the pool's new state in its labels; closed unless somebody owns a dataset. */
+static int
+pool_leave(dsl_pool_t *dp, uint64_t state)
 {
     int err;
 
@@ -436,11 +437,23 @@ dsl_pool_export(dsl_pool_t *dp)
     if (pool_is_owned(dp))
         return SET_ERROR(EBUSY);
     if ((err = pool_settle(dp)) == 0) {
-        spa_set_state(dp->dp_spa, POOL_STATE_EXPORTED);
+        spa_set_state(dp->dp_spa, state);
         err = txg_wait_synced(dp->dp_txg, txg_open_txg(dp->dp_txg));
     }
     pool_free(dp);
     return err;
+}
+
+int
+dsl_pool_export(dsl_pool_t *dp)
+{
+    return pool_leave(dp, POOL_STATE_EXPORTED);
+}
+
+int
+dsl_pool_destroy(dsl_pool_t *dp)
+{
+    return pool_leave(dp, POOL_STATE_DESTROYED);
 }
 
 /* ---- renaming ---- */
