@@ -46,6 +46,13 @@ ptr_shift(const dnode_phys_t *dnp) /* log2 of the pointers in an indirect block 
     return dnp->dn_indblkshift - SPA_BLKPTRSHIFT;
 }
 
+static const blkptr_t *
+root_ptr(const dnode_phys_t *dnp, uint64_t i)
+{
+    const blkptr_t *bps = dnp->dn_blkptr;
+    return bps + i;
+}
+
 /* The first level-0 block below (level, blkid), saturating. */
 static uint64_t
 first_block(const dnode_phys_t *dnp, int64_t level, uint64_t blkid)
@@ -203,7 +210,7 @@ prefetch_dnode(trav_t *tv, const dnode_phys_t *dnp, uint64_t object)
         return;
     for (uint64_t i = 0; i < dnp->dn_nblkptr; i++) {
         zbookmark_t zb = {tv->tv_objset, object, dnp->dn_nlevels - 1, i};
-        prefetch_one(tv, &dnp->dn_blkptr[i], &zb);
+        prefetch_one(tv, root_ptr(dnp, i), &zb);
     }
 }
 
@@ -310,7 +317,7 @@ visit_dnode_blocks(trav_t *tv, const dnode_phys_t *dnp, uint64_t object)
     for (uint64_t i = 0; i < dnp->dn_nblkptr && err == 0; i++) {
         zbookmark_t zb = first;
         zb.zb_blkid = i;
-        err = visit_bp(tv, &dnp->dn_blkptr[i], dnp, &zb);
+        err = visit_bp(tv, root_ptr(dnp, i), dnp, &zb);
     }
     if (err == 0 && (dnp->dn_flags & DNODE_FLAG_SPILL_BLKPTR)) {
         zbookmark_t zb = {tv->tv_objset, object, 0, DMU_SPILL_BLKID};

@@ -344,43 +344,11 @@ dmu_recv_end(dmu_recv_cookie_t *drc)
 
 /* ---- the way back ---- */
 
-static int
-clear_flag_check(void *arg, dmu_tx_t *tx)
-{
-    return 0;
-}
-
-static void
-clear_flag_sync(void *arg, dmu_tx_t *tx)
-{
-    dsl_dataset_t *ds = arg;
-
-    dsl_dataset_will_dirty(ds, tx);
-    mutex_enter(&ds->ds_lock);
-    ds->ds_phys.ds_flags &= ~DS_FLAG_INCONSISTENT;
-    mutex_exit(&ds->ds_lock);
-}
-
-static int
-undo_existing(dsl_pool_t *dp, const char *fs)
-{
-    dsl_dataset_t *ds;
-    int err = dsl_rollback(dp, fs);
-
-    if (err == 0)
-        err = dsl_dataset_hold(dp, fs, undo_existing, &ds);
-    if (err != 0)
-        return err;
-    err = dsl_sync_task(dp, clear_flag_check, clear_flag_sync, ds, 2, DSL_SPACE_RESERVED);
-    dsl_dataset_rele(ds, undo_existing);
-    return err;
-}
-
 /* A failure here (the pool is suspended) is made up for at the next open: the flag is still there. */
 static void
 undo(dsl_pool_t *dp, const char *fs, bool newfs)
 {
-    int err = newfs ? dsl_destroy_head(dp, fs) : undo_existing(dp, fs);
+    int err = newfs ? dsl_destroy_head(dp, fs) : dsl_rollback(dp, fs); /* which drops the flag, too */
 
     if (err != 0)
         cowbird_log(LOG_WARNING, "cannot clean up after the failed receive into %s: %s", fs, cowbird_strerror(err));

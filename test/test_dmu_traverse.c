@@ -125,7 +125,7 @@ static void
 brute_dnode(brute_t *b, const dnode_phys_t *dnp, uint64_t object)
 {
     for (uint64_t i = 0; i < dnp->dn_nblkptr; i++)
-        brute_bp(b, &dnp->dn_blkptr[i], dnp, (zbookmark_t){0, object, dnp->dn_nlevels - 1, i}, true);
+        brute_bp(b, (const blkptr_t *)dnp->dn_blkptr + i, dnp, (zbookmark_t){0, object, dnp->dn_nlevels - 1, i}, true);
     if (dnp->dn_flags & DNODE_FLAG_SPILL_BLKPTR)
         brute_bp(b, dnode_phys_spill(dnp), dnp, (zbookmark_t){0, object, 0, DMU_SPILL_BLKID}, true);
 }

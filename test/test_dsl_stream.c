@@ -329,6 +329,7 @@ END_TEST
 static void
 check_flips(const char *name, streamfile_t *sf)
 {
+    bool sums = sf->sf_recs[1].r_drr.drr_u.drr_checksum.drr_checksum.zc_word[0] != 0;
     int fd = fd_of(sf->sf_data, sf->sf_size);
     stream_error_t se;
     uint64_t n;
@@ -341,8 +342,10 @@ check_flips(const char *name, streamfile_t *sf)
         ck_assert_int_eq(pwrite(fd, &bad, 1, (off_t)(bit / 8)), 1);
         lseek(fd, 0, SEEK_SET);
         int err = read_stream(fd, NULL, NULL, &n, &se);
-        ck_assert_msg(err == EINVAL || err == ECKSUM || err == ENOTSUP, "%s: bit %lu flipped: %d", name, bit, err);
-        ck_assert(se.se_text[0] != '\0');
+        bool padding = !sums && bit / 8 >= sf->sf_recs[sf->sf_n - 1].r_offset + 40; /* of END: of no meaning */
+        ck_assert_msg(err == EINVAL || err == ECKSUM || err == ENOTSUP || (padding && err == 0),
+                      "%s: bit %lu flipped: %d", name, bit, err);
+        ck_assert(err == 0 || se.se_text[0] != '\0');
         ck_assert_int_eq(pwrite(fd, &sf->sf_data[bit / 8], 1, (off_t)(bit / 8)), 1);
     }
     close(fd);

@@ -239,21 +239,30 @@ value_number(const dsl_stats_t *st, const char *prop, const value_t *exact)
     return strtoull(exact->v_text, NULL, 10);
 }
 
+static bool
+native_in_all(const native_t *n, const dsl_stats_t *st)
+{
+    if (!n->n_in_all || !(n->n_shown & kind_of(st)))
+        return false;
+    return strcmp(n->n_name, "origin") != 0 || st->dst_origin[0] != '\0';
+}
+
+/* The table of properties has zfs's order; read-only ones that it lacks come after it. */
 const char *
 value_next(const dsl_stats_t *st, int *cursor)
 {
-    shown_t kind = kind_of(st);
-    int nnat = (int)ARRAY_SIZE(natives);
-    for (; *cursor < nnat; (*cursor)++) {
-        const native_t *n = &natives[*cursor];
-        if (n->n_in_all && (n->n_shown & kind) && (n->n_offset != SPECIAL || strcmp(n->n_name, "origin") != 0 || st->dst_origin[0] != '\0'))
-            return natives[(*cursor)++].n_name;
-    }
-    const dsl_prop_desc_t *d = dsl_prop_next(NULL);
-    for (int i = nnat; d != NULL; d = dsl_prop_next(d), i++) {
-        if (i >= *cursor && stored_shown(d, kind)) {
+    int i = 0;
+    for (const dsl_prop_desc_t *d = dsl_prop_next(NULL); d != NULL; d = dsl_prop_next(d), i++) {
+        const native_t *n = native_find(d->pd_name);
+        if (i >= *cursor && (n != NULL ? native_in_all(n, st) : stored_shown(d, kind_of(st)))) {
             *cursor = i + 1;
             return d->pd_name;
+        }
+    }
+    for (size_t k = 0; k < ARRAY_SIZE(natives); k++, i++) {
+        if (i >= *cursor && native_in_all(&natives[k], st) && dsl_prop_lookup(natives[k].n_name) == NULL) {
+            *cursor = i + 1;
+            return natives[k].n_name;
         }
     }
     return NULL;
