@@ -66,8 +66,8 @@ int opt_bad(cmd_env_t *env, const char *command, const opt_t *o);
  * whole command line and ends there: this call then does not return. 0, or 1 after a message.
  */
 int env_pool(cmd_env_t *env, const char *name, int flags, dsl_pool_t **dpp);
-/* The same without a name (list): calls fn once for each pool that can be had, in order of names. In a client with daemons
- * about, fn runs for pools opened here; for others the command line travels with the pool's name appended. */
+/* The same without a name (list): calls fn once for each pool that can be had, in order of names. A pool that a daemon
+ * serves gets the command line instead: there it concerns that one pool. */
 int env_each_pool(cmd_env_t *env, int flags, int (*fn)(cmd_env_t *env, dsl_pool_t *dp, void *arg), void *arg);
 void env_close(cmd_env_t *env); /* client: closes the pool opened here, reporting its error; */
 bool env_canceled(const cmd_env_t *env);

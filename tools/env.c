@@ -29,21 +29,17 @@ env_path(const cmd_env_t *env, const char *path)
     return path[0] == '/' ? xstrdup(path) : xasprintf("%s/%s", env->cwd, path);
 }
 
-/* Hand the command line to the pool's daemon, if there is one: then this process is done. extra: one more operand, or NULL.
+/* Hand the command line to the pool's daemon, if there is one: then this process is done.
  * Returns when no daemon listens; with keep, also when it ran (true). */
 static bool
-env_forward(cmd_env_t *env, const char *pool, const char *extra, bool keep, int *code)
+env_forward(cmd_env_t *env, const char *pool, bool keep, int *code)
 {
     char sock[PATH_MAX];
     if (known_socket(pool, sock, sizeof(sock)) != 0)
         return false;
-    char **argv = xzalloc(((size_t)env->argc + 2) * sizeof(*argv));
-    memcpy(argv, env->argv, (size_t)env->argc * sizeof(*argv));
-    argv[env->argc] = (char *)extra;
     fflush(env->out);
     fflush(env->err);
-    int err = server_call(sock, env->argc + (extra != NULL), argv, env->cancel, code);
-    free(argv);
+    int err = server_call(sock, env->argc, env->argv, env->cancel, code);
     if (err == ENOENT || err == ECONNREFUSED)
         return false;
     if (err == EINTR)
@@ -141,7 +137,7 @@ env_pool(cmd_env_t *env, const char *name, int flags, dsl_pool_t **dpp)
     }
     int code;
     if (env->file == NULL || (known_daemon_find(env->file, served, sizeof(served)) == 0 && strcmp(served, pool) == 0))
-        (void)env_forward(env, pool, NULL, false, &code);
+        (void)env_forward(env, pool, false, &code);
     if (env_find_file(env, pool, file, sizeof(file)) != 0)
         return failx(env, "cannot open '%s': no such pool '%s' (is it imported? see: cowbird pool import)", name, pool);
     int err = env_open(env, pool, file, flags);
@@ -236,7 +232,7 @@ env_each_pool(cmd_env_t *env, int flags, int (*fn)(cmd_env_t *env, dsl_pool_t *d
     for (size_t i = 0; i < pn.pn_count; i++) {
         int one = 0;
         char file[PATH_MAX];
-        if (!env_forward(env, pn.pn_names[i], pn.pn_names[i], true, &one)) {
+        if (!env_forward(env, pn.pn_names[i], true, &one)) {
             if (env_find_file(env, pn.pn_names[i], file, sizeof(file)) != 0)
                 continue;
             one = env_open(env, pn.pn_names[i], file, flags);
