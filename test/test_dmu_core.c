@@ -367,6 +367,26 @@ START_TEST(random_threads)
 }
 END_TEST
 
+/* A MOS: three copies, a meta dnode that grows, several passes in a txg. */
+START_TEST(random_passes)
+{
+    uint64_t word = 0, found = 0;
+
+    pool_destroy(pool);
+    pool = pool_create_ds(512 << 20, 16 << 20, 0);
+    uint64_t object = new_object(pool, 1024, DMU_OT_NONE, 0, 0);
+    pool_sync(pool);
+    pool->p_sync_object = object;
+    pool->p_passes = 6;
+    random_rounds(900 + (uint64_t)_i, 2, 4, 150);
+    for (uint64_t i = 0; i < 40; i++) {
+        ck_assert_int_eq(dmu_read(pool->p_os, object, i * 2400, 8, &word), 0);
+        found = MAX(found, word);
+    }
+    ck_assert_uint_eq(found, txg_last_synced(pool->p_ts));
+}
+END_TEST
+
 /* ---- several threads in one object, disjoint bytes of the same blocks ---- */
 
 typedef struct stripe {
@@ -790,6 +810,7 @@ main(void)
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_add_loop_test(t, random_alone, 0, 4);
     tcase_add_loop_test(t, random_threads, 0, 3);
+    tcase_add_loop_test(t, random_passes, 0, 2);
     tcase_add_test(t, shared_blocks);
     tcase_add_test(t, deep_tree);
     tcase_add_test(t, narrow_tree);

@@ -26,8 +26,9 @@ typedef struct pool {
     objset_t *p_os;
     objset_props_t p_props;
     uint64_t p_dsobj;
-    bool p_create;
-    int p_passes;          /* objset_sync() calls per txg */
+    bool p_create;           /* atomic */
+    int p_passes;            /* further objset_sync() calls per txg; each finds p_sync_object changed */
+    uint64_t p_sync_object;
     int p_fail;            /* error that the next sync is to return */
     int64_t p_asize;       /* born - killed; syncing thread */
     int64_t p_blocks;
@@ -91,6 +92,19 @@ pool_hooks(pool_t *p, struct objset_hooks *h)
     *h = (struct objset_hooks){.oh_born = pool_born, .oh_killed = pool_killed, .oh_reserve = pool_reserve, .oh_arg = p};
 }
 
+/* What syncing a MOS is like: a pass changes what the next has to write. */
+static int
+pool_pass(pool_t *p, int pass, dmu_tx_t *tx)
+{
+    uint64_t word[300];
+
+    for (int i = 0; i < 300; i++)
+        word[i] = dmu_tx_txg(tx) * 1000003 * (uint64_t)(i % pass + 1);
+    word[0] = dmu_tx_txg(tx);
+    ck_assert_int_eq(dmu_write(p->p_os, p->p_sync_object, (dmu_tx_txg(tx) % 40) * sizeof(word), sizeof(word), word, tx), 0);
+    return objset_sync(p->p_os, pass, tx, &p->p_root);
+}
+
 static int
 pool_sync_txg(void *arg, uint64_t txg)
 {
@@ -100,11 +114,13 @@ pool_sync_txg(void *arg, uint64_t txg)
     int err = p->p_fail;
 
     pool_hooks(p, &h);
-    if (p->p_create)
+    if (__atomic_load_n(&p->p_create, __ATOMIC_SEQ_CST))
         p->p_os = objset_create(p->p_spa, p->p_ts, p->p_dsobj, p->p_dsobj == 0 ? DMU_OST_META : DMU_OST_ZFS, &h, &p->p_props, tx);
-    p->p_create = false;
+    __atomic_store_n(&p->p_create, false, __ATOMIC_SEQ_CST);
     if (err == 0)
         err = objset_sync(p->p_os, 1, tx, &p->p_root);
+    for (int pass = 2; err == 0 && pass < 2 + p->p_passes; pass++)
+        err = pool_pass(p, pass, tx);
     dmu_tx_commit(tx);
     pool_take(p);
     if (err == 0)
@@ -117,7 +133,7 @@ pool_sync_txg(void *arg, uint64_t txg)
 static bool
 pool_pending(void *arg, uint64_t txg)
 {
-    return ((pool_t *)arg)->p_create;
+    return __atomic_load_n(&((pool_t *)arg)->p_create, __ATOMIC_SEQ_CST);
 }
 
 static inline pool_t *
