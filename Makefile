@@ -64,10 +64,11 @@ $(B)/test/%.o: INC += -Itest -Itest/support
 
 layer    = $(firstword $(subst _, ,$(patsubst test_%,%,$(1))))
 includes = $(shell sed -n 's|^ *\# *include *"\(.*/\)*\([a-z0-9_]*\)\.h".*|\2|p' $(1))
-direct   = $(filter $(SUPPORT),$(call includes,$(1)))
-support  = $(sort $(foreach s,$(call direct,$(1)),$(s) $(call direct,$(wildcard test/support/$(s).[ch]))))
+HEADS   := $(basename $(notdir $(wildcard test/support/*.h)))
+direct   = $(filter $(HEADS),$(call includes,$(1)))
+support  = $(filter $(SUPPORT),$(foreach s,$(call direct,$(1)),$(s) $(call direct,$(wildcard test/support/$(s).[ch]))))
 define unit_rule
-$(B)/$(1): $(B)/test/$(1).o $(patsubst %,$(B)/test/support/%.o,$(call support,test/$(1).c)) \
+$(B)/$(1): $(B)/test/$(1).o $(patsubst %,$(B)/test/support/%.o,$(sort $(call support,test/$(1).c))) \
     $(or $(L_$(call layer,$(1))),$(LZPL))
 	$$(CC) $$(CFLAGS) -o $$@ $$^ $$(CHECKL) $$(BLIBS)
 endef
