@@ -349,6 +349,10 @@ dsl_pool_open(const disk_t *disk, int flags, dsl_pool_t **dpp)
         spa_set_state(spa, POOL_STATE_ACTIVE);
     if (dp->dp_want_txg)
         txg_kick(dp->dp_txg);
+    if (writing && (err = dsl_recv_cleanup(dp)) != 0) {
+        (void)dsl_pool_close(dp);
+        return err;
+    }
     *dpp = dp;
     return 0;
 }
