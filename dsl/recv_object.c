@@ -171,6 +171,8 @@ new_object(dmu_recv_cookie_t *drc, const struct drr_object *o, const uint8_t *bo
         err = recv_freeobjects(drc, o->drr_object + 1, o->drr_dn_slots - 1u);
     if (err == 0)
         err = claim_object(drc->drc_os, o, bonus);
+    if (err == EEXIST && (err = txg_wait_synced(objset_txg_state(drc->drc_os), 0)) == 0)
+        err = claim_object(drc->drc_os, o, bonus); /* a number freed in this txg can be had in the next */
     if (err == EEXIST) {
         snprintf(text, TEXT, "object %llu lies inside the dnode of another", (unsigned long long)o->drr_object);
         return SET_ERROR(EINVAL);
