@@ -8,15 +8,15 @@ cowbird=${COWBIRD:-$top/build/cowbird}
 
 dir=$(mktemp -d "${TMPDIR:-/tmp}/cowbird-demo.XXXXXX")
 # A list of pools and a socket folder of our own: nothing of the user's is touched.
-export XDG_RUNTIME_DIR=$dir/run XDG_STATE_HOME=$dir/state
-mkdir -m 700 "$XDG_RUNTIME_DIR" "$XDG_STATE_HOME"
+export COWBIRD_RUNDIR=$dir/run COWBIRD_CACHEFILE=$dir/pools
+mkdir -m 700 "$COWBIRD_RUNDIR"
 
 cleanup() {
     trap '' INT TERM HUP
     local p
     for p in one two; do timeout 20 "$cowbird" unmount $p >/dev/null 2>&1 || true; done
     for p in /proc/[0-9]*; do # a daemon that did not end by itself
-        if [ "$p/exe" -ef "$cowbird" ] && tr '\0' '\n' <"$p/environ" 2>/dev/null | grep -qxF "XDG_RUNTIME_DIR=$XDG_RUNTIME_DIR"; then
+        if [ "$p/exe" -ef "$cowbird" ] && tr '\0' '\n' <"$p/environ" 2>/dev/null | grep -qxF "COWBIRD_RUNDIR=$COWBIRD_RUNDIR"; then
             kill -9 "${p#/proc/}" 2>/dev/null || true
         fi
     done

@@ -73,7 +73,7 @@ T=$(mktemp -d "$TOP/build/tmp/$NAME.XXXXXX")
 # Cowbird's sockets and list of pools live in the scratch folder too. A socket's path has little room: keep it short.
 RUN=$(mktemp -d /tmp/cowbird.XXXXXX)
 export HOME=$T/home XDG_RUNTIME_DIR=$RUN XDG_STATE_HOME=$T/home XDG_CONFIG_HOME=$T/home XDG_CACHE_HOME=$T/home
-export XDG_DATA_HOME=$T/home TMPDIR=$T
+export XDG_DATA_HOME=$T/home TMPDIR=$T COWBIRD_RUNDIR=$RUN COWBIRD_CACHEFILE=$T/home/pools
 mkdir -p "$HOME"
 unset COWBIRD_POOL
 
