@@ -237,11 +237,15 @@ typedef struct traverse_stats {
 } traverse_stats_t;
 
 /*
- * Every block of the objset under rootbp born after since, in the order of (object, spill last, level-0 block), each dnode
- * with a call of its own: bookmark (object, level -2 = ZB_DNODE_LEVEL, blkid 0) before its blocks, for every used slot of each *new*
- * dnode block; free slots: likewise with dn_type 0 (once per run: blkid = number of slots).
- * Blocks born at or before since are passed over unread. resume (may be NULL): start there. The accounting dnodes come last, as
- * objects with numbers 2^64-1...; their callers can skip them. ZFS: dmu_traverse.c
+ * Every block of the objset under rootbp born after since, in the order of (object, level-0 block, outer before inner, spill last).
+ *   a dnode       has a call of its own before its blocks, whatever flags say: bookmark (object, ZB_DNODE_LEVEL, 0), tb_bp the
+ *                 pointer of the block it stands in; for every used slot of each *new* block of dnodes
+ *   free slots    likewise, once per run: dn_type 0, blkid = number of slots
+ *   a hole        one call (post only when PRE is not asked for), not beyond the object's last block
+ *   unreadable    with TRAVERSE_HARD the block's (or dnode's) own calls have tb_err set; without it the error ends the walk
+ * Blocks born at or before since are passed over unread. resume (may be NULL): calls before that bookmark, which may be any a call
+ * had, are left out. The accounting dnodes come last, as objects 2^64-3 (project) .. 2^64-1 (user); callers can skip them.
+ * ZIL blocks are not visited. EINVAL: neither PRE nor POST. ZFS: dmu_traverse.c
  */
 #define ZB_DNODE_LEVEL (-2LL)
 int traverse_objset(spa_t *spa, const blkptr_t *rootbp, uint64_t dsobj, uint64_t since, int flags, const zbookmark_t *resume,
@@ -249,6 +253,7 @@ int traverse_objset(spa_t *spa, const blkptr_t *rootbp, uint64_t dsobj, uint64_t
 
 /* ---------------------------------------------------------------- bpobj.c: lists of block pointers, as objects ---- */
 
+/* What cannot be undone suspends the pool when it fails (a block of the list is unreadable): calls without a result. */
 typedef struct bpobj bpobj_t;
 typedef int (*bpobj_cb_t)(void *arg, const blkptr_t *bp, dmu_tx_t *tx);
 
@@ -258,10 +263,11 @@ int bpobj_open(objset_t *mos, uint64_t object, bpobj_t **bpop);
 void bpobj_close(bpobj_t *bpo);
 bool bpobj_is_empty(bpobj_t *bpo);
 void bpobj_enqueue(bpobj_t *bpo, const blkptr_t *bp, dmu_tx_t *tx);
-void bpobj_enqueue_subobj(bpobj_t *bpo, uint64_t subobj, dmu_tx_t *tx); /* O(1): takes it over; an empty one is freed */
+void bpobj_enqueue_subobj(bpobj_t *bpo, uint64_t subobj, dmu_tx_t *tx); /* O(1): takes it over; a small one is copied and freed */
 int bpobj_iterate(bpobj_t *bpo, bpobj_cb_t cb, void *arg, dmu_tx_t *tx);      /* consumes entries as cb returns 0 */
-int bpobj_iterate_nofree(bpobj_t *bpo, bpobj_cb_t cb, void *arg);
+int bpobj_iterate_nofree(bpobj_t *bpo, bpobj_cb_t cb, void *arg);           /* cb's tx is NULL; it must not use bpo itself */
 int bpobj_space(bpobj_t *bpo, uint64_t *used, uint64_t *comp, uint64_t *uncomp);
+/* Of blocks born in (mintxg, maxtxg]; walks the list. */
 int bpobj_space_range(bpobj_t *bpo, uint64_t mintxg, uint64_t maxtxg, uint64_t *used, uint64_t *comp, uint64_t *uncomp);
 
 /* ---------------------------------------------------------------- space_map.c: allocation logs ---- */

@@ -84,6 +84,8 @@ hold_new_block(zap_t *zap, uint64_t blkid, dmu_tx_t *tx, dbuf_t **dbp)
     return err;
 }
 
+#define FREEBLK_SLACK 64 /* blocks taken in vain: by a split that failed, by a doubling that an older writer did not end */
+
 static int
 allocate_blocks(zap_t *zap, uint64_t n, dmu_tx_t *tx, uint64_t *blkid)
 {
@@ -93,7 +95,7 @@ allocate_blocks(zap_t *zap, uint64_t n, dmu_tx_t *tx, uint64_t *blkid)
     mutex_exit(&dn->dn_mtx);
     dmu_buf_will_dirty(&zap->zap_db->db, tx);
     zap_phys_t *zp = fzap_phys(zap);
-    if (zp->zap_freeblk == 0 || zp->zap_freeblk > maxblkid + 1)
+    if (zp->zap_freeblk == 0 || zp->zap_freeblk > maxblkid + 1 + 2 * zp->zap_ptrtbl.zt_numblks + FREEBLK_SLACK)
         return SET_ERROR(EIO);
     *blkid = zp->zap_freeblk;
     zp->zap_freeblk += n;

@@ -349,6 +349,59 @@ START_TEST(hash48)
 }
 END_TEST
 
+static void
+check_values(uint64_t z, int n, const uint8_t *buf, size_t len)
+{
+    static uint8_t out[ZAP_MAXVALUELEN];
+    char name[40];
+    for (int i = 0; i < n; i++) {
+        int tag;
+        snprintf(name, sizeof(name), "v%d", i);
+        ck_assert_int_eq(zap_lookup(mp->mp_os, z, name, 1, len, out), 0);
+        memcpy(&tag, out, sizeof(tag));
+        ck_assert_int_eq(tag, i);
+        ck_assert_int_eq(memcmp(out + 4, buf + 4, len - 4), 0);
+    }
+}
+
+/* Few entries to a leaf, so that the pointer table moves out of block 0 and doubles several times. In the middle of it,
+ * a doubling as an older writer leaves it. */
+START_TEST(table_growth)
+{
+    enum { N = 4000 };
+    static uint8_t buf[5000];
+    uint64_t z = new_zap(0);
+    char name[40];
+    memset(buf, 9, sizeof(buf));
+    for (int i = 0; i < N; i++) {
+        dmu_tx_t *tx = minipool_tx(mp);
+        memcpy(buf, &i, sizeof(i));
+        snprintf(name, sizeof(name), "v%d", i);
+        ck_assert_int_eq(zap_add(mp->mp_os, z, name, 1, sizeof(buf), buf, tx), 0);
+        if (i == N / 2) {
+            dmu_buf_t *db;
+            ck_assert_int_eq(dmu_buf_hold(mp->mp_os, z, 0, &db), 0);
+            dmu_buf_will_dirty(db, tx);
+            zap_phys_t *zp = db->db_data;
+            ck_assert_uint_gt(zp->zap_ptrtbl.zt_numblks, 0);
+            zp->zap_ptrtbl.zt_nextblk = zp->zap_freeblk;
+            zp->zap_ptrtbl.zt_blks_copied = 1;
+            zp->zap_freeblk += 2 * zp->zap_ptrtbl.zt_numblks;
+            dmu_buf_rele(db);
+        }
+        dmu_tx_commit(tx);
+    }
+    check_values(z, N, buf, sizeof(buf));
+    minipool_reopen(mp);
+    check_values(z, N, buf, sizeof(buf));
+    zap_phys_t zp;
+    ck_assert_int_eq(dmu_read(mp->mp_os, z, 0, sizeof(zp), &zp), 0);
+    ck_assert_uint_gt(zp.zap_ptrtbl.zt_numblks, 1);
+    ck_assert_uint_eq(zp.zap_ptrtbl.zt_nextblk, 0);
+    ck_assert_uint_eq(zp.zap_num_entries, N);
+}
+END_TEST
+
 /* ---- cookies while everything changes ---- */
 
 /* Entries "keep N" are there all the time and are to be seen once each; others come and go. */
@@ -602,6 +655,7 @@ main(void)
     tcase_add_test(t, normalised);
     tcase_add_loop_test(t, random_model, 0, 2);
     tcase_add_test(t, hash48);
+    tcase_add_test(t, table_growth);
     tcase_add_test(t, cookies);
     tcase_add_loop_test(t, damage, 0, 2);
     tcase_add_test(t, threads);
