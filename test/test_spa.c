@@ -1,118 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * test_spa.c - blocks through the pipeline and back: shapes, copies, repair, gangs, the queue and the cache.
+ * test_spa.c - blocks through the pipeline and back: shapes, copies, damage and repair, gangs, a full pool.
  */
-#include "support/faultdisk.h"
-#include "spa_impl.h"
+#include "support/spapool.h"
 
 #include <check.h>
 #include <stdio.h>
 #include <unistd.h>
-
-#define TXG 4
-
-static uint64_t seed = 88172645463325252ull;
-
-static uint64_t
-rnd(void)
-{
-    seed ^= seed << 13;
-    seed ^= seed >> 7;
-    seed ^= seed << 17;
-    return seed;
-}
-
-static void
-quiet(int level, const char *line)
-{
-}
-
-static spa_t *
-pool(faultdisk_t **fd, uint64_t size, uint64_t ashift, enum zio_checksum c)
-{
-    spa_create_args_t args = {
-        .sca_name = "t", .sca_path = "/t", .sca_ashift = ashift, .sca_version = 5000, .sca_checksum = c};
-    spa_t *spa = NULL;
-
-    *fd = faultdisk_create(size);
-    disk_t disk = faultdisk_disk(*fd);
-    ck_assert_int_eq(spa_create(&disk, &args, &spa), 0);
-    return spa;
-}
-
-static void
-pool_done(spa_t *spa, faultdisk_t *fd)
-{
-    spa_close(spa);
-    faultdisk_destroy(fd);
-}
-
-/* End the txg under any root. */
-static void
-commit(spa_t *spa, uint64_t txg, const blkptr_t *root)
-{
-    range_tree_t *a = range_tree_create(), *f = range_tree_create();
-
-    ck_assert_int_eq(spa_commit(spa, txg, root), 0);
-    for (uint64_t id = 0; id < metaslab_count(spa); id++) {
-        metaslab_sync_take(spa, id, a, f);
-        range_tree_vacate(a, NULL, NULL);
-        range_tree_vacate(f, NULL, NULL);
-    }
-    metaslab_sync_done(spa, txg);
-    range_tree_destroy(a);
-    range_tree_destroy(f);
-}
-
-enum contents { ZEROS, TEXT, NOISE, HALF };
-
-static arc_buf_t *
-make(uint64_t size, enum contents how, uint64_t stamp)
-{
-    arc_buf_t *buf = arc_buf_alloc((uint32_t)size);
-    uint8_t *p = buf->b_data;
-    uint64_t x = stamp * 2654435761 + 12345;
-
-    for (uint64_t i = 0; i < size; i++) {
-        x = x * 6364136223846793005ULL + 1442695040888963407ULL;
-        if (how == ZEROS)
-            p[i] = 0;
-        else if (how == TEXT)
-            p[i] = (uint8_t) "the quick brown fox "[(i + stamp) % 20];
-        else
-            p[i] = how == NOISE || i % 64 < 32 ? (uint8_t)(x >> 40) : 7;
-    }
-    return buf;
-}
-
-static zio_prop_t
-prop(enum zio_compress c, int copies)
-{
-    return (zio_prop_t){.zp_compress = c, .zp_copies = (uint8_t)copies, .zp_type = 19};
-}
-
-/* Write one block. */
-static blkptr_t
-put(spa_t *spa, uint64_t txg, arc_buf_t *buf, zio_prop_t zp)
-{
-    zio_write_t w = {.zw_buf = buf, .zw_prop = zp, .zw_fill = 1};
-
-    ck_assert_int_eq(zio_write(spa, txg, 1, &w, 1), 0);
-    ck_assert(!w.zw_inplace);
-    return w.zw_bp;
-}
-
-static void
-check_contents(spa_t *spa, const blkptr_t *bp, const arc_buf_t *want)
-{
-    uint8_t *got = xmalloc(want->b_size);
-
-    ck_assert_uint_eq(BP_GET_LSIZE(bp), want->b_size);
-    memset(got, 0xEE, want->b_size);
-    ck_assert_int_eq(zio_read(spa, bp, got, NULL), 0);
-    ck_assert_int_eq(memcmp(got, want->b_data, want->b_size), 0);
-    free(got);
-}
 
 /* ---- shapes ---- */
 
@@ -296,13 +190,45 @@ START_TEST(bad_pointers)
 }
 END_TEST
 
-/* ---- damage and repair ---- */
-
-static void
-damage(faultdisk_t *fd, const blkptr_t *bp, int d)
+/* Every rule of the gate, one at a time. */
+START_TEST(gate)
 {
-    faultdisk_corrupt(fd, DVA_GET_OFFSET(&bp->blk_dva[d]) + VDEV_LABEL_START_SIZE + 100, 3);
+    uint64_t asize = 64 << 20;
+    blkptr_t good = {.blk_birth = TXG}, bp;
+
+    BP_SET_LSIZE(&good, 128 << 10);
+    BP_SET_PSIZE(&good, 64 << 10);
+    BP_SET_COMPRESS(&good, ZIO_COMPRESS_LZ4);
+    DVA_SET_ASIZE(&good.blk_dva[0], 64 << 10);
+    DVA_SET_OFFSET(&good.blk_dva[0], asize - (64 << 10));
+    ck_assert_int_eq(bp_validate(&good, asize), 0);
+#define REFUSED(change)                                                                                      \
+    do {                                                                                                     \
+        bp = good;                                                                                           \
+        change;                                                                                              \
+        ck_assert_int_eq(bp_validate(&bp, asize), EIO);                                                      \
+    } while (0)
+    REFUSED(DVA_SET_OFFSET(&bp.blk_dva[0], asize - (63 << 10)));
+    REFUSED(DVA_SET_OFFSET(&bp.blk_dva[0], asize + 512));
+    REFUSED(bp.blk_dva[0].dva_word[1] = UINT64_MAX >> 1);
+    REFUSED(bp.blk_dva[0].dva_word[1] = UINT64_MAX);
+    REFUSED(DVA_SET_VDEV(&bp.blk_dva[0], 1));
+    REFUSED(DVA_SET_ASIZE(&bp.blk_dva[0], 32 << 10));
+    REFUSED(bp.blk_dva[1] = bp.blk_dva[0]; DVA_SET_OFFSET(&bp.blk_dva[1], asize));
+    REFUSED(BP_SET_PSIZE(&bp, 129 << 10));
+    REFUSED(BP_SET_LSIZE(&bp, SPA_MAXBLOCKSIZE + 512));
+    REFUSED(BP_SET_COMPRESS(&bp, ZIO_COMPRESS_OFF));
+    REFUSED(BP_SET_COMPRESS(&bp, ZIO_COMPRESS_ON));
+    REFUSED(BP_SET_COMPRESS(&bp, 99));
+    REFUSED(bp.blk_birth = 0);
+    REFUSED(BF64_SET(bp.blk_prop, 39, 1, 1); BF64_SET(bp.blk_prop, 25, 7, 112));
+    REFUSED(bpe_encode(&bp, "x", ZIO_COMPRESS_LZ4, 512, 1); BP_SET_LEVEL(&bp, 1));
+    REFUSED(bpe_encode(&bp, "x", ZIO_COMPRESS_LZ4, 17 << 20, 1));
+#undef REFUSED
 }
+END_TEST
+
+/* ---- damage and repair ---- */
 
 START_TEST(heal)
 {
@@ -551,252 +477,6 @@ START_TEST(double_free)
 }
 END_TEST
 
-/* ---- batches and the queue ---- */
-
-START_TEST(large_batch)
-{
-    enum { N = 40000 };
-    faultdisk_t *fd;
-    spa_t *spa = pool(&fd, 1ULL << 30, 12, ZIO_CHECKSUM_XXH3_128);
-    zio_write_t *w = xzalloc(N * sizeof(*w));
-    spa_stats_t st;
-
-    for (uint64_t i = 0; i < N; i++)
-        w[i] =
-            (zio_write_t){.zw_buf = make(4096 * (1 + i % 5), NOISE, i), .zw_prop = prop(ZIO_COMPRESS_LZ4, 1)};
-    ck_assert_int_eq(zio_write(spa, TXG, 1, w, N), 0);
-    for (uint64_t i = 0; i < N; i += 7)
-        check_contents(spa, &w[i].zw_bp, w[i].zw_buf);
-    commit(spa, TXG, &w[0].zw_bp);
-    spa_get_stats(spa, &st);
-    ck_assert_uint_le(st.ss_writes, 300); /* neighbours went together */
-    for (uint64_t i = 0; i < N; i++) {
-        if (i % 3 == 0)
-            check_contents(spa, &w[i].zw_bp, w[i].zw_buf);
-        ck_assert_uint_eq(w[i].zw_buf->b_refs, 1); /* nobody kept one */
-        arc_buf_rele(w[i].zw_buf);
-    }
-    free(w);
-    pool_done(spa, fd);
-}
-END_TEST
-
-static void *
-drain_run(void *arg)
-{
-    VERIFY0(zio_queue_drain(arg));
-    return NULL;
-}
-
-/* A block is rewritten while its first version is on the way to the disk: the second must follow, and readers see it. */
-START_TEST(rewrite_under_way)
-{
-    faultdisk_t *fd;
-    spa_t *spa = pool(&fd, 64ULL << 20, 12, ZIO_CHECKSUM_XXH3_128);
-    zio_write_t w = {.zw_buf = make(16 << 10, NOISE, 1), .zw_prop = prop(ZIO_COMPRESS_OFF, 1)};
-    pthread_t th;
-
-    ck_assert_int_eq(zio_write(spa, TXG, 1, &w, 1), 0);
-    faultdisk_hold_writes(fd, true);
-    VERIFY0(pthread_create(&th, NULL, drain_run, spa->spa_queue));
-    while (faultdisk_held(fd) == 0)
-        usleep(1000);
-    for (uint64_t i = 2; i < 4; i++) {
-        arc_buf_rele(w.zw_buf);
-        w.zw_buf = make(16 << 10, NOISE, i);
-        ck_assert_int_eq(zio_write(spa, TXG, 2, &w, 1), 0);
-        ck_assert(w.zw_inplace);
-        check_contents(spa, &w.zw_bp, w.zw_buf);
-    }
-    faultdisk_hold_writes(fd, false);
-    VERIFY0(pthread_join(th, NULL));
-    check_contents(spa, &w.zw_bp, w.zw_buf);
-    commit(spa, TXG, &w.zw_bp);
-    check_contents(spa, &w.zw_bp, w.zw_buf);
-    arc_buf_rele(w.zw_buf);
-    pool_done(spa, fd);
-}
-END_TEST
-
-typedef struct reader {
-    spa_t *spa;
-    const blkptr_t *bp;
-    arc_buf_t *const *want;
-    uint64_t n, seed;
-    int stop; /* atomic */
-    int flags;
-} reader_t;
-
-static void *
-reader_run(void *arg)
-{
-    reader_t *r = arg;
-    uint64_t x = r->seed;
-
-    while (ATOMIC_LOAD(&r->stop) == 0) {
-        arc_buf_t *got = NULL;
-        x = x * 6364136223846793005ULL + 1442695040888963407ULL;
-        uint64_t i = (x >> 33) % r->n;
-        if (x >> 60 == 0) {
-            arc_prefetch(r->spa, &r->bp[i], NULL);
-        } else if (x >> 60 == 1) {
-            arc_forget(r->spa, &r->bp[i]);
-        } else {
-            int err = arc_read(r->spa, &r->bp[i], NULL, x >> 60 == 2 ? ARC_NOCACHE : 0, &got);
-            VERIFY0(err);
-            VERIFY0(memcmp(got->b_data, r->want[i]->b_data, got->b_size));
-            if (x >> 62 == 3) {
-                got = arc_buf_own(got);
-                memset(got->b_data, 0xAB, got->b_size); /* ours alone */
-            }
-            arc_buf_rele(got);
-        }
-    }
-    return NULL;
-}
-
-/* Readers on committed blocks while the syncing thread writes, rewrites in place, frees and commits. */
-START_TEST(threads)
-{
-    enum { N = 64, READERS = 4 };
-    faultdisk_t *fd;
-    spa_t *spa = pool(&fd, 128ULL << 20, 12, ZIO_CHECKSUM_XXH3_128);
-    arc_buf_t *want[N];
-    blkptr_t bp[N];
-    pthread_t th[READERS];
-    reader_t r[READERS];
-
-    arc_set_limit(4 << 20);
-    for (uint64_t i = 0; i < N; i++) {
-        want[i] = make(4096 << i % 6, i % 2 ? HALF : NOISE, i);
-        bp[i] = put(spa, TXG, want[i], prop(ZIO_COMPRESS_LZ4, 2));
-    }
-    commit(spa, TXG, &bp[0]);
-    for (uint64_t i = 0; i < READERS; i++) {
-        r[i] = (reader_t){.spa = spa, .bp = bp, .want = want, .n = N, .seed = i + 1};
-        VERIFY0(pthread_create(&th[i], NULL, reader_run, &r[i]));
-    }
-    zio_write_t w[16] = {0};
-    for (uint64_t txg = TXG + 1; txg < TXG + 40; txg++) {
-        for (int i = 0; i < 16; i++) {
-            if (txg > TXG + 1)
-                zio_free(spa, txg, &w[i].zw_bp);
-            bp_zero(&w[i].zw_bp);
-        }
-        for (int pass = 1; pass <= 3; pass++) {
-            for (uint64_t i = 0; i < 16; i++) {
-                w[i].zw_buf = make(32 << 10, HALF, txg * 100 + i + (uint64_t)pass);
-                w[i].zw_prop = prop(ZIO_COMPRESS_OFF, 2);
-            }
-            VERIFY0(zio_write(spa, txg, pass, w, 16));
-            for (int i = 0; i < 16; i++) {
-                VERIFY(w[i].zw_inplace == (pass > 1));
-                arc_insert(spa, &w[i].zw_bp, w[i].zw_buf);
-                arc_buf_rele(w[i].zw_buf);
-            }
-        }
-        damage(fd, &bp[txg % N], (int)(txg % 2));
-        commit(spa, txg, &w[0].zw_bp);
-    }
-    for (int i = 0; i < READERS; i++)
-        ATOMIC_STORE(&r[i].stop, 1);
-    for (int i = 0; i < READERS; i++)
-        VERIFY0(pthread_join(th[i], NULL));
-    for (int i = 0; i < N; i++)
-        arc_buf_rele(want[i]);
-    pool_done(spa, fd);
-    arc_set_limit(64 << 20);
-}
-END_TEST
-
-/* ---- the cache ---- */
-
-static uint64_t
-misses(spa_t *spa)
-{
-    spa_stats_t st;
-
-    spa_get_stats(spa, &st);
-    return st.ss_arc_misses;
-}
-
-static void
-touch(spa_t *spa, const blkptr_t *bp, uint64_t from, uint64_t to)
-{
-    for (uint64_t i = from; i < to; i++) {
-        arc_buf_t *got = NULL;
-        ck_assert_int_eq(arc_read(spa, &bp[i], NULL, 0, &got), 0);
-        ck_assert(!arc_buf_writable(got));
-        arc_buf_rele(got);
-    }
-}
-
-START_TEST(cache)
-{
-    enum { N = 400, HOT = 40 };
-    faultdisk_t *fd;
-    spa_t *spa = pool(&fd, 128ULL << 20, 12, ZIO_CHECKSUM_XXH3_128);
-    blkptr_t *bp = xzalloc(N * sizeof(*bp));
-    spa_stats_t st;
-
-    arc_set_limit(4 << 20);
-    for (uint64_t i = 0; i < N; i++) {
-        arc_buf_t *buf = make(64 << 10, TEXT, i);
-        bp[i] = put(spa, TXG, buf, prop(ZIO_COMPRESS_LZ4, 1));
-        arc_buf_rele(buf);
-    }
-    touch(spa, bp, 0, HOT);
-    usleep(60000);
-    touch(spa, bp, 0, HOT); /* used again later: frequent */
-    ck_assert_uint_eq(misses(spa), HOT);
-    touch(spa, bp, HOT, N); /* a scan, six times the cache */
-    spa_get_stats(spa, &st);
-    ck_assert_uint_le(st.ss_arc_bytes, 4 << 20);
-    uint64_t before = misses(spa);
-    touch(spa, bp, 0, HOT);
-    ck_assert_uint_eq(misses(spa), before); /* the scan pushed none of them out */
-    arc_forget(spa, &bp[0]);
-    touch(spa, bp, 0, HOT);
-    ck_assert_uint_eq(misses(spa), before + 1);
-
-    arc_buf_t *got = NULL;
-    ck_assert_int_eq(arc_read(spa, &bp[HOT], NULL, ARC_NOCACHE, &got), 0);
-    ck_assert(arc_buf_writable(got));
-    arc_insert(spa, &bp[HOT], got);
-    ck_assert(!arc_buf_writable(got));
-    arc_buf_t *own = arc_buf_own(arc_buf_hold(got));
-    ck_assert(own != got && arc_buf_writable(own));
-    arc_buf_rele(own);
-    arc_buf_rele(got);
-    free(bp);
-    pool_done(spa, fd);
-    arc_set_limit(64 << 20);
-}
-END_TEST
-
-START_TEST(two_pools)
-{
-    faultdisk_t *fd[2];
-    spa_t *spa[2] = {pool(&fd[0], 64 << 20, 12, ZIO_CHECKSUM_OFF),
-                     pool(&fd[1], 64 << 20, 12, ZIO_CHECKSUM_OFF)};
-    arc_buf_t *buf[2] = {make(4096, NOISE, 1), make(4096, NOISE, 2)}, *got = NULL;
-    blkptr_t bp[2];
-
-    for (int p = 0; p < 2; p++)
-        bp[p] = put(spa[p], TXG, buf[p], prop(ZIO_COMPRESS_OFF, 1));
-    ck_assert_int_eq(memcmp(&bp[0], &bp[1], sizeof(bp[0])), 0); /* same place, no checksum: same pointer */
-    for (int p = 0; p < 4; p++) {
-        ck_assert_int_eq(arc_read(spa[p % 2], &bp[p % 2], NULL, 0, &got), 0);
-        ck_assert_int_eq(memcmp(got->b_data, buf[p % 2]->b_data, 4096), 0);
-        arc_buf_rele(got);
-    }
-    for (int p = 0; p < 2; p++) {
-        arc_buf_rele(buf[p]);
-        pool_done(spa[p], fd[p]);
-    }
-}
-END_TEST
-
 /* ---- the real disk ---- */
 
 START_TEST(real_file)
@@ -848,6 +528,7 @@ main(void)
     tcase_add_test(tc, write_read);
     tcase_add_test(tc, shapes);
     tcase_add_test(tc, in_place);
+    tcase_add_test(tc, gate);
     tcase_add_test(tc, bad_pointers);
     tcase_add_test(tc, heal);
     tcase_add_test(tc, errlog);
@@ -857,11 +538,6 @@ main(void)
     tcase_add_test(tc, gang_corrupt);
     tcase_add_test(tc, full);
     tcase_add_test(tc, double_free);
-    tcase_add_test(tc, large_batch);
-    tcase_add_test(tc, rewrite_under_way);
-    tcase_add_test(tc, threads);
-    tcase_add_test(tc, cache);
-    tcase_add_test(tc, two_pools);
     tcase_add_test(tc, real_file);
     suite_add_tcase(s, tc);
     SRunner *r = srunner_create(s);

@@ -328,7 +328,7 @@ START_TEST(previous_states)
     blkptr_t roots[TXG_MAX], slots[SLOTS];
 
     mini_create(&m, fd, 12, 0);
-    use_up(m.spa, 16 << 20);
+    use_up(m.spa, 3 << 20);
     for (int i = 0; i < 50; i++) {
         ck_assert_int_eq(mini_txg(&m), 0);
         roots[m.txg] = m.root;

@@ -115,8 +115,9 @@ void spa_set_state(spa_t *spa, uint64_t pool_state);
 nvlist_t *spa_mos_config(spa_t *spa, uint64_t txg);
 
 /* THE COMMIT. Waits for every zio_write() of this txg, flushes, writes the uberblock into its slot of all four labels
- * (label 0/2's nvlists before and 1/3's after when they changed), flushes. On error nothing is committed, the pool is
- * suspended: all later writes and commits fail with that error. See label.c for the crash argument. */
+ * (label 0/2's nvlists before and 1/3's after when they changed), flushes. On error the pool is
+ * suspended: all later writes and commits fail with that error; the disk holds the old state or, when only the last
+ * steps failed, the new one. EROFS. See label.c for the crash argument. */
 int spa_commit(spa_t *spa, uint64_t txg, const blkptr_t *rootbp);
 /* The error that suspended the pool, or 0. */
 int spa_suspended(spa_t *spa);
@@ -159,7 +160,8 @@ void arc_set_limit(uint64_t bytes); /* default: an eighth of memory, at most 256
 
 /* Contents of the block, from the cache or disk (then verified, decompressed, byte-swap of the *container* not done:
  * the bp says the order). The buffer is shared and read-only. The bp must not be a hole.
- * ECKSUM every copy is bad; EIO; EINVAL a bad bp. zb may be NULL. */
+ * ECKSUM every copy is bad; EIO, also for a bp that cannot be true; EINVAL a hole; ENOTSUP encrypted, or a checksum or
+ * compression we do not have. zb may be NULL. */
 #define ARC_NOCACHE 1 /* do not keep it (scrub, send of cold data) */
 int arc_read(spa_t *spa, const blkptr_t *bp, const zbookmark_t *zb, int flags, arc_buf_t **bufp);
 /* Start reading into the cache on the pool's workers; no result. */
