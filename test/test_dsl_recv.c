@@ -7,7 +7,7 @@
 #include <dirent.h>
 #include <openssl/evp.h>
 
-#include "dslpool.h"
+#include "streampool.h"
 #include "streamfile.h"
 
 #define STREAMS "../shared/streams/"
