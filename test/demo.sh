@@ -30,7 +30,7 @@ trap 'exit 143' TERM HUP
 if [ -t 1 ]; then bold=$(printf '\033[1m') plain=$(printf '\033[0m'); else bold='' plain=''; fi
 step=0
 say() { step=$((step + 1)); printf '\n%s%d. %s%s\n' "$bold" $step "$1" "$plain"; shift; [ $# = 0 ] || printf '   %s\n' "$@"; }
-do_it() { printf '   $ %s\n' "$(sed "s|$cowbird|cowbird|g; s|$dir/||g" <<<"$*")"; "$@" 2>&1 | sed 's/^/     /'; }
+do_it() { printf '   $ %s\n' "$(sed "s|'*$cowbird'*|cowbird|g; s|sh -c ||; s|$dir/||g" <<<"$*")"; "$@" 2>&1 | sed 's/^/     /'; }
 size() { numfmt --to=iec --suffix=B "$(stat -c %s "$1")"; }
 cd "$dir"
 

@@ -34,7 +34,8 @@ for kind in default openzfs; do
     send_to "$T/clone.zs" -i $kind/lz4@1 $kind/clone@x
     check "clone of $kind" dump "$T/clone.zs"
     quiet "empty file system" cowbird create $kind/empty
-    quiet "snapshot" cowbird snapshot $kind/empty@1 $kind/empty@2
+    quiet "snapshot" cowbird snapshot $kind/empty@1
+    quiet "snapshot" cowbird snapshot $kind/empty@2
     send_to "$T/empty.zs" $kind/empty@1
     check "an empty file system" dump "$T/empty.zs"
     send_to "$T/none.zs" -i @1 $kind/empty@2
