@@ -97,7 +97,7 @@ scan_report(scan_t *sc, bool now)
 static bool
 scan_canceled(const scan_t *sc)
 {
-    return sc->sc_cancel != NULL && *sc->sc_cancel != 0;
+    return sc->sc_cancel != NULL && __atomic_load_n(sc->sc_cancel, __ATOMIC_RELAXED) != 0;
 }
 
 /* ---- roots ---- */

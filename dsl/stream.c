@@ -93,7 +93,7 @@ stream_rec_free(stream_rec_t *rec)
 static bool
 canceled(const volatile int *cancel)
 {
-    return cancel != NULL && *cancel != 0;
+    return cancel != NULL && __atomic_load_n(cancel, __ATOMIC_RELAXED) != 0;
 }
 
 /* Wait until fd is ready; EINTR when canceled meanwhile. Regular files are always ready. */
