@@ -104,7 +104,7 @@ for ((round = 1; round <= ROUNDS; round++)); do
     fi
     # What unfinished receives left, and old ones, go away, so that the pool does not fill.
     # shellcheck disable=SC2013 # names without blanks
-    for fs in $(grep -o "^tank/r$((round - 1))-[0-9]*$" "$T/names"); do
+    for fs in $(grep -o "^tank/r$((round - 1))-[0-9]*$" "$T/names" | sort -u); do
         quiet "destroy $fs" cowbird destroy -r "$fs"
         sed -i "\|^tree ${fs#tank/}$|d" "$T/acked"
     done
