@@ -404,7 +404,8 @@ dbuf_set_blksz(dnode_t *dn, uint32_t size, bool keep_first)
 
     dnode_wait_reads(dn, 0, DN_BLKID_END);
     dn->dn_now.ds_datablksz = size;
-    for (db = avl_first(&dn->dn_dbufs); db != NULL && db->db_blkid < DMU_SPILL_BLKID; db = avl_next(&dn->dn_dbufs, db)) {
+    for (db = avl_first(&dn->dn_dbufs); db != NULL && db->db_blkid < DMU_SPILL_BLKID;
+         db = avl_next(&dn->dn_dbufs, db)) {
         if (db->db_blkid == 0 && keep_first)
             continue;
         db->db.db_size = size;

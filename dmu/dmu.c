@@ -17,7 +17,7 @@
  */
 #include "dmu_impl.h"
 
-#define RA_BYTES        (4ULL << 20)
+#define RA_BYTES         (4ULL << 20)
 #define LONG_FREE_BLOCKS 16384 /* data blocks per transaction of dmu_free_long_range */
 
 /* ---- read-ahead ---- */
@@ -26,11 +26,11 @@
 static void
 readahead_plan(dnode_t *dn, uint64_t first, uint64_t last, uint64_t *from, uint64_t *to)
 {
-    uint64_t max = MAX(RA_BYTES / dn->dn_now.ds_datablksz, 1);
+    uint64_t max = MAX(RA_BYTES / dn->dn_now.ds_datablksz, 1ULL);
 
     if (first == dn->dn_ra_next || first + 1 == dn->dn_ra_next) {
         if (last >= dn->dn_ra_next)
-            dn->dn_ra_window = MIN(MAX(dn->dn_ra_window * 2, 2), max);
+            dn->dn_ra_window = MIN(MAX(dn->dn_ra_window * 2, 2ULL), max);
         *from = MAX(dn->dn_ra_end, first + 1);
         *to = last + 1 + dn->dn_ra_window;
         if (*to < *from + dn->dn_ra_window / 2 && last < dn->dn_ra_end)
@@ -86,7 +86,7 @@ dmu_prefetch(objset_t *os, uint64_t object, uint64_t off, uint64_t len)
     if (dnode_hold(os, object, &dn) != 0)
         return;
     mutex_enter(&dn->dn_mtx);
-    bs = MAX(dn->dn_now.ds_datablksz, 1);
+    bs = MAX(dn->dn_now.ds_datablksz, 1U);
     dnode_roots_locked(dn, &r);
     mutex_exit(&dn->dn_mtx);
     if (len != 0)
@@ -279,7 +279,8 @@ block_is_hole(dnode_t *dn, uint64_t blkid, bool *hole)
 
     mutex_enter(&dn->dn_mtx);
     db = dbuf_find(dn, blkid);
-    *hole = blkid > dn->dn_now.ds_maxblkid || ((db == NULL || db->db_state == DB_UNCACHED) && dnode_block_freed(dn, blkid));
+    *hole = blkid > dn->dn_now.ds_maxblkid ||
+            ((db == NULL || db->db_state == DB_UNCACHED) && dnode_block_freed(dn, blkid));
     bool known = *hole || (db != NULL && db->db_state != DB_UNCACHED);
     mutex_exit(&dn->dn_mtx);
     if (known)
@@ -382,7 +383,8 @@ dmu_free_long_range(objset_t *os, uint64_t object, uint64_t off, uint64_t len)
     last = MIN(end / bs, dn->dn_now.ds_maxblkid);
     mutex_exit(&dn->dn_mtx);
     blk = off / bs + 1;
-    while (err == 0 && (err = dnode_find_next(dn, DN_FIND_DATA, 0, &blk)) == 0 && blk + LONG_FREE_BLOCKS < last) {
+    while (err == 0 && (err = dnode_find_next(dn, DN_FIND_DATA, 0, &blk)) == 0 &&
+           blk + LONG_FREE_BLOCKS < last) {
         err = free_in_tx(os, object, blk * bs, LONG_FREE_BLOCKS * bs);
         blk += LONG_FREE_BLOCKS;
     }

@@ -79,7 +79,8 @@ void dmu_tx_hold_zap(dmu_tx_t *tx, uint64_t object, bool add, const char *name);
 void dmu_tx_hold_space(dmu_tx_t *tx, uint64_t bytes);
 /* The transaction frees more than it writes: may go on when the pool or a quota is full (down to a reserve). */
 void dmu_tx_mark_netfree(dmu_tx_t *tx);
-/* 0; ENOSPC/EDQUOT from the objset's reserve hook; EIO (or the suspending error); EROFS; EAGAIN with NOWAIT. */
+/* Not while holding another transaction, nor a lock that others take within one: it may wait for both.
+ * 0; ENOENT/EIO/ECKSUM from a hold; ENOSPC/EDQUOT from the objset's reserve hook; EIO (or the suspending error); EROFS; EAGAIN with NOWAIT. */
 int dmu_tx_assign(dmu_tx_t *tx, int how);
 void dmu_tx_commit(dmu_tx_t *tx);
 void dmu_tx_abort(dmu_tx_t *tx); /* of a tx that is not assigned */
@@ -187,7 +188,7 @@ int dmu_read(objset_t *os, uint64_t object, uint64_t off, uint64_t len, void *bu
 int dmu_write(objset_t *os, uint64_t object, uint64_t off, uint64_t len, const void *buf, dmu_tx_t *tx);
 /* Whole blocks become holes, edges are zeroed; len DMU_OBJECT_END: to the end, maxblkid shrinks. */
 int dmu_free_range(objset_t *os, uint64_t object, uint64_t off, uint64_t len, dmu_tx_t *tx);
-/* The same in transactions of its own, bounded each. May be interrupted half way by an error. */
+/* The same in transactions of its own, bounded each (so not within one). May be interrupted half way by an error. */
 int dmu_free_long_range(objset_t *os, uint64_t object, uint64_t off, uint64_t len);
 void dmu_prefetch(objset_t *os, uint64_t object, uint64_t off, uint64_t len);
 /* SEEK_HOLE / SEEK_DATA over synced and dirty state (a dirty object is synced first: not within a transaction). Data: ESRCH when

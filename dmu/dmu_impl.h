@@ -118,7 +118,7 @@ struct dnode {
 
 #define OS_DNODE_HASH 4096
 #define OS_LRU_MAX    4096 /* clean dnodes kept */
-#define DNODE_DIRTY_BYTES 1024 /* what a dirty dnode itself counts in the dirty data */
+#define DNODE_DIRTY_BYTES 1024ULL /* what a dirty dnode itself counts in the dirty data */
 
 struct objset {
     spa_t *os_spa;

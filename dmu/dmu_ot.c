@@ -114,9 +114,9 @@ dmu_ot_byteswap(uint8_t type)
 const char *
 dmu_ot_name(uint8_t type)
 {
-    static const char *const composed[DMU_BSWAP_NUMFUNCS] = {"bswap u8", "bswap u16", "bswap u32", "bswap u64",
-                                                             "zap",      "bswap dnode", "bswap objset", "bswap znode",
-                                                             "bswap old ACL", "bswap ACL"};
+    static const char *const composed[DMU_BSWAP_NUMFUNCS] = {
+        "bswap u8",    "bswap u16",    "bswap u32",   "bswap u64",     "zap",
+        "bswap dnode", "bswap objset", "bswap znode", "bswap old ACL", "bswap ACL"};
 
     if (!dmu_ot_is_valid(type))
         return "unknown type";
@@ -141,11 +141,13 @@ dnode_phys_validate(const dnode_phys_t *dnp, size_t room)
 
     if (dnp->dn_type == DMU_OT_NONE)
         return 0;
-    if (!dmu_ot_is_valid(dnp->dn_type) || dnode_phys_size(dnp) > room || dnp->dn_extra_slots >= DNODE_MAX_SLOTS)
+    if (!dmu_ot_is_valid(dnp->dn_type) || dnode_phys_size(dnp) > room ||
+        dnp->dn_extra_slots >= DNODE_MAX_SLOTS)
         return SET_ERROR(EIO);
     if (dnp->dn_indblkshift < DN_MIN_INDBLKSHIFT || dnp->dn_indblkshift > DN_MAX_INDBLKSHIFT)
         return SET_ERROR(EIO);
-    if (dnp->dn_nlevels == 0 || dnp->dn_nlevels > DN_MAX_LEVELS || dnp->dn_nblkptr == 0 || dnp->dn_nblkptr > 3)
+    if (dnp->dn_nlevels == 0 || dnp->dn_nlevels > DN_MAX_LEVELS || dnp->dn_nblkptr == 0 ||
+        dnp->dn_nblkptr > 3)
         return SET_ERROR(EIO);
     if (blksz == 0 || blksz > SPA_MAXBLOCKSIZE || dnp->dn_maxblkid >= UINT64_MAX / blksz)
         return SET_ERROR(EIO);

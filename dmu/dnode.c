@@ -205,7 +205,8 @@ dnode_rele(dnode_t *dn)
     dnode_t *victim = NULL;
 
     while (refs > 1)
-        if (__atomic_compare_exchange_n(&dn->dn_refs, &refs, refs - 1, true, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+        if (__atomic_compare_exchange_n(&dn->dn_refs, &refs, refs - 1, true, __ATOMIC_ACQ_REL,
+                                        __ATOMIC_RELAXED))
             return;
     mutex_enter(&os->os_lock);
     if (__atomic_sub_fetch(&dn->dn_refs, 1, __ATOMIC_ACQ_REL) == 0)
@@ -394,8 +395,6 @@ dnode_object_allocated(objset_t *os, uint64_t object)
 }
 
 /* ---- dirtying; dn_mtx held ---- */
-
-
 
 void
 dnode_account(dnode_t *dn, dmu_tx_t *tx, uint64_t bytes, uint64_t copies)

@@ -76,8 +76,8 @@ dnode_roots_stale(dnode_t *dn, const dnode_roots_t *r)
 }
 
 int
-dmu_block_read(spa_t *spa, const blkptr_t *bp, const zbookmark_t *zb, uint8_t type, uint32_t indsize, int flags,
-               arc_buf_t **bufp)
+dmu_block_read(spa_t *spa, const blkptr_t *bp, const zbookmark_t *zb, uint8_t type, uint32_t indsize,
+               int flags, arc_buf_t **bufp)
 {
     bool ind = zb->zb_level > 0;
     arc_buf_t *buf;
@@ -98,7 +98,8 @@ dmu_block_read(spa_t *spa, const blkptr_t *bp, const zbookmark_t *zb, uint8_t ty
 }
 
 static int
-walk_read(dnode_t *dn, const dnode_roots_t *r, const blkptr_t *bp, int level, uint64_t blkid, arc_buf_t **bufp)
+walk_read(dnode_t *dn, const dnode_roots_t *r, const blkptr_t *bp, int level, uint64_t blkid,
+          arc_buf_t **bufp)
 {
     zbookmark_t zb = {dn->dn_objset->os_dsobj, dn->dn_object, level, blkid};
 
@@ -181,7 +182,8 @@ static bool
 find_may_match(const finder_t *f, const blkptr_t *bp, int level)
 {
     unsigned epbs = f->f_roots->r_indblkshift - SPA_BLKPTRSHIFT;
-    uint64_t capacity = shl64_sat(f->f_what == DN_FIND_NOTFULL ? DNODES_PER_BLOCK : 1, epbs * (unsigned)level);
+    uint64_t capacity =
+        shl64_sat(f->f_what == DN_FIND_NOTFULL ? DNODES_PER_BLOCK : 1, epbs * (unsigned)level);
 
     if (f->f_what == DN_FIND_DATA)
         return !BP_IS_HOLE(bp) && bp->blk_birth > f->f_since;

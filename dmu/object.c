@@ -16,7 +16,7 @@
  */
 #include "dmu_impl.h"
 
-#define REWIND_MIN 64 /* freed objects that make a search from the start worth while */
+#define REWIND_MIN 64ULL /* freed objects that make a search from the start worth while */
 
 /* ---- finding a number ---- */
 
@@ -59,7 +59,7 @@ synced_mask(objset_t *os, uint64_t blk, uint32_t *mask)
     *mask = blk == 0 ? 1 : 0; /* object 0 is the meta dnode's own number */
     if (err != 0 || buf == NULL)
         return err;
-    while (dnode_slot_next(buf->b_data, MIN(buf->b_size, DNODE_BLOCK_SIZE), &sl))
+    while (dnode_slot_next(buf->b_data, MIN(buf->b_size, (uint32_t)DNODE_BLOCK_SIZE), &sl))
         if (sl.sl_dnp->dn_type != DMU_OT_NONE)
             *mask |= slot_bits(sl.sl_index, sl.sl_count);
     arc_buf_rele(buf);
@@ -189,7 +189,7 @@ nblkptr_for(dmu_object_type_t bonustype, uint32_t bonuslen, uint32_t slots)
 {
     uint64_t n = 1 + ((DN_BONUS_SIZE(slots) - bonuslen) >> SPA_BLKPTRSHIFT);
 
-    return bonustype == DMU_OT_SA ? 1 : (uint8_t)MIN(n, 3);
+    return bonustype == DMU_OT_SA ? 1 : (uint8_t)MIN(n, 3ULL);
 }
 
 static uint32_t
@@ -199,7 +199,8 @@ default_blksz(uint32_t blksz)
 }
 
 static int
-check_args(dmu_object_type_t type, uint32_t blksz, dmu_object_type_t bonustype, uint32_t bonuslen, uint32_t slots)
+check_args(dmu_object_type_t type, uint32_t blksz, dmu_object_type_t bonustype, uint32_t bonuslen,
+           uint32_t slots)
 {
     if (type == DMU_OT_NONE || !dmu_ot_is_valid((uint8_t)type) || !dmu_ot_is_valid((uint8_t)bonustype))
         return SET_ERROR(EINVAL);
@@ -210,8 +211,8 @@ check_args(dmu_object_type_t type, uint32_t blksz, dmu_object_type_t bonustype, 
 
 /* A dnode for slots that were taken. */
 static int
-object_make(objset_t *os, uint64_t object, dmu_object_type_t type, uint32_t blksz, dmu_object_type_t bonustype, uint32_t bonuslen,
-            uint32_t slots, dmu_tx_t *tx)
+object_make(objset_t *os, uint64_t object, dmu_object_type_t type, uint32_t blksz,
+            dmu_object_type_t bonustype, uint32_t bonuslen, uint32_t slots, dmu_tx_t *tx)
 {
     dnode_t *dn = dnode_new(os, object, NULL);
     int err;
@@ -238,8 +239,8 @@ object_make(objset_t *os, uint64_t object, dmu_object_type_t type, uint32_t blks
 }
 
 int
-dmu_object_alloc(objset_t *os, dmu_object_type_t type, uint32_t blksz, dmu_object_type_t bonustype, uint32_t bonuslen,
-                 uint32_t dnodesize, dmu_tx_t *tx, uint64_t *objectp)
+dmu_object_alloc(objset_t *os, dmu_object_type_t type, uint32_t blksz, dmu_object_type_t bonustype,
+                 uint32_t bonuslen, uint32_t dnodesize, dmu_tx_t *tx, uint64_t *objectp)
 {
     uint32_t slots = dnodesize == 0 ? 1 : dnodesize >> DNODE_SHIFT;
     int err;
@@ -250,14 +251,15 @@ dmu_object_alloc(objset_t *os, dmu_object_type_t type, uint32_t blksz, dmu_objec
         err = object_make(os, *objectp, type, blksz, bonustype, bonuslen, slots, tx);
         if (err != EEXIST)
             return err;
-        untake(os, *objectp, slots); /* somebody still holds the dnode of the object that had this number: try the next */
+        untake(os, *objectp,
+               slots); /* somebody still holds the dnode of the object that had this number: try the next */
     }
     return err;
 }
 
 int
-dmu_object_claim(objset_t *os, uint64_t object, dmu_object_type_t type, uint32_t blksz, dmu_object_type_t bonustype,
-                 uint32_t bonuslen, uint32_t dnodesize, dmu_tx_t *tx)
+dmu_object_claim(objset_t *os, uint64_t object, dmu_object_type_t type, uint32_t blksz,
+                 dmu_object_type_t bonustype, uint32_t bonuslen, uint32_t dnodesize, dmu_tx_t *tx)
 {
     uint32_t slots = dnodesize == 0 ? 1 : dnodesize >> DNODE_SHIFT;
     int err;
@@ -298,8 +300,8 @@ has_data(dnode_t *dn)
 
 /* dn_mtx held, and a dbuf of the bonus, dirty already. */
 static int
-reclaim_locked(dnode_t *dn, dbuf_t *bonus, dmu_object_type_t type, uint32_t blksz, dmu_object_type_t bonustype, uint32_t bonuslen,
-               dmu_tx_t *tx)
+reclaim_locked(dnode_t *dn, dbuf_t *bonus, dmu_object_type_t type, uint32_t blksz,
+               dmu_object_type_t bonustype, uint32_t bonuslen, dmu_tx_t *tx)
 {
     dnode_shape_t *now = &dn->dn_now;
     bool data = has_data(dn);
@@ -324,8 +326,8 @@ reclaim_locked(dnode_t *dn, dbuf_t *bonus, dmu_object_type_t type, uint32_t blks
 }
 
 int
-dmu_object_reclaim(objset_t *os, uint64_t object, dmu_object_type_t type, uint32_t blksz, dmu_object_type_t bonustype,
-                   uint32_t bonuslen, dmu_tx_t *tx)
+dmu_object_reclaim(objset_t *os, uint64_t object, dmu_object_type_t type, uint32_t blksz,
+                   dmu_object_type_t bonustype, uint32_t bonuslen, dmu_tx_t *tx)
 {
     dnode_t *dn;
     dbuf_t *bonus;
@@ -460,7 +462,8 @@ next_synced(objset_t *os, uint64_t object, uint64_t since, uint64_t *found)
         dnode_slot_t sl = {0};
         if ((err = dnode_read_block(os->os_meta_dnode, blk, &buf)) != 0)
             return err;
-        while (buf != NULL && dnode_slot_next(buf->b_data, buf->b_size, &sl)) {
+        while (buf != NULL &&
+               dnode_slot_next(buf->b_data, MIN(buf->b_size, (uint32_t)DNODE_BLOCK_SIZE), &sl)) {
             *found = blk * DNODES_PER_BLOCK + sl.sl_index;
             if (sl.sl_dnp->dn_type != DMU_OT_NONE && *found >= want && *found != 0) {
                 arc_buf_rele(buf);
@@ -497,7 +500,8 @@ next_allocated(objset_t *os, uint64_t *objectp, uint64_t since)
     uint64_t pos = *objectp, pending = next_pending(os, pos), found = UINT64_MAX;
     int err;
 
-    while ((err = next_synced(os, pos, since, &found)) == 0 && found < pending && dnode_object_freed(os, found))
+    while ((err = next_synced(os, pos, since, &found)) == 0 && found < pending &&
+           dnode_object_freed(os, found))
         pos = found;
     if (err != 0 && err != ESRCH)
         return err;

@@ -28,7 +28,8 @@ resolve_compress(const objset_props_t *p, uint8_t c)
 }
 
 void
-objset_zio_prop(objset_t *os, const objset_props_t *p, uint8_t type, int level, uint8_t dn_compress, zio_prop_t *zp)
+objset_zio_prop(objset_t *os, const objset_props_t *p, uint8_t type, int level, uint8_t dn_compress,
+                zio_prop_t *zp)
 {
     bool meta = level > 0 || dmu_ot_is_metadata(type);
     bool skeleton = level > 0 || type == DMU_OT_DNODE || type == DMU_OT_OBJSET;
@@ -48,7 +49,8 @@ objset_zio_prop(objset_t *os, const objset_props_t *p, uint8_t type, int level, 
 /* ---- opening and closing ---- */
 
 static objset_t *
-objset_alloc(spa_t *spa, txg_state_t *ts, uint64_t dsobj, const struct objset_hooks *hooks, const objset_props_t *props)
+objset_alloc(spa_t *spa, txg_state_t *ts, uint64_t dsobj, const struct objset_hooks *hooks,
+             const objset_props_t *props)
 {
     objset_t *os = xzalloc(sizeof(*os));
 
@@ -92,7 +94,8 @@ objset_check(const arc_buf_t *buf)
 
     if (buf->b_size < OBJSET_PHYS_SIZE_V1 || osp->os_type >= DMU_OST_NUMTYPES)
         return SET_ERROR(ENOTSUP);
-    if (osp->os_meta_dnode.dn_type != DMU_OT_DNODE || dnode_phys_validate(&osp->os_meta_dnode, DNODE_MIN_SIZE) != 0)
+    if (osp->os_meta_dnode.dn_type != DMU_OT_DNODE ||
+        dnode_phys_validate(&osp->os_meta_dnode, DNODE_MIN_SIZE) != 0)
         return SET_ERROR(EIO);
     if ((uint32_t)osp->os_meta_dnode.dn_datablkszsec << SPA_MINBLOCKSHIFT != DNODE_BLOCK_SIZE)
         return SET_ERROR(ENOTSUP);
@@ -102,15 +105,16 @@ objset_check(const arc_buf_t *buf)
 static void
 objset_set_root(objset_t *os, arc_buf_t *buf)
 {
-    dnode_phys_t *meta = memcpy(xmalloc(DNODE_MIN_SIZE), &((objset_phys_t *)buf->b_data)->os_meta_dnode, DNODE_MIN_SIZE);
+    dnode_phys_t *meta =
+        memcpy(xmalloc(DNODE_MIN_SIZE), &((objset_phys_t *)buf->b_data)->os_meta_dnode, DNODE_MIN_SIZE);
 
     os->os_phys_buf = buf;
     os->os_meta_dnode = dnode_new(os, DMU_META_DNODE_OBJECT, meta);
 }
 
 int
-objset_open(spa_t *spa, txg_state_t *ts, const blkptr_t *rootbp, uint64_t dsobj, const struct objset_hooks *hooks,
-            const objset_props_t *props, objset_t **osp)
+objset_open(spa_t *spa, txg_state_t *ts, const blkptr_t *rootbp, uint64_t dsobj,
+            const struct objset_hooks *hooks, const objset_props_t *props, objset_t **osp)
 {
     zbookmark_t zb = {dsobj, 0, ZB_ROOT_LEVEL, 0};
     arc_buf_t *buf;
@@ -142,7 +146,8 @@ meta_dnode_init(dnode_phys_t *dnp, bool mos)
     dnp->dn_flags = DNODE_FLAG_USED_BYTES;
     dnp->dn_nlevels = 1;
     if (!mos)
-        dnp->dn_nlevels = (uint8_t)dnode_levels_for(3, DN_DEFAULT_INDBLKSHIFT, DN_MAX_OBJECT / DNODES_PER_BLOCK - 1);
+        dnp->dn_nlevels =
+            (uint8_t)dnode_levels_for(3, DN_DEFAULT_INDBLKSHIFT, DN_MAX_OBJECT / DNODES_PER_BLOCK - 1);
 }
 
 /* The objset must be written although no dnode is dirty. */
@@ -162,8 +167,8 @@ objset_set_dirty(objset_t *os, dmu_tx_t *tx)
 }
 
 objset_t *
-objset_create(spa_t *spa, txg_state_t *ts, uint64_t dsobj, dmu_objset_type_t type, const struct objset_hooks *hooks,
-              const objset_props_t *props, dmu_tx_t *tx)
+objset_create(spa_t *spa, txg_state_t *ts, uint64_t dsobj, dmu_objset_type_t type,
+              const struct objset_hooks *hooks, const objset_props_t *props, dmu_tx_t *tx)
 {
     objset_t *os = objset_alloc(spa, ts, dsobj, hooks, props);
     arc_buf_t *buf = arc_buf_alloc(OBJSET_PHYS_SIZE_V2);

@@ -21,7 +21,7 @@
 #include "dmu_impl.h"
 
 #define TX_DNODE_BYTES (64ULL << 10)
-#define TX_ZAP_BLOCKS  4  /* a leaf split and a pointer-table block, say */
+#define TX_ZAP_BLOCKS  4 /* a leaf split and a pointer-table block, say */
 #define TX_ZAP_BLKSZ   (16ULL << 10)
 #define TX_RETRIES     8
 
@@ -214,7 +214,8 @@ dmu_tx_hold_zap(dmu_tx_t *tx, uint64_t object, bool add, const char *name)
 
     tx_add_dnode(tx);
     if (tx->tx_err == 0) {
-        tx_add(tx, (add ? TX_ZAP_BLOCKS : 1) * (name == NULL ? 2 : 1) * bs * dnode_copies(tx->tx_os, DMU_OT_ZAP_OTHER, 0));
+        tx_add(tx, (add ? TX_ZAP_BLOCKS : 1) * (name == NULL ? 2 : 1) * bs *
+                       dnode_copies(tx->tx_os, DMU_OT_ZAP_OTHER, 0));
         tx_add(tx, tx_indirect_bytes(tx->tx_os, &ds, 0, 0));
     }
     if (dn != NULL)

@@ -34,11 +34,11 @@ struct txg_state {
     uint64_t ts_dirty_max, ts_timeout_ms;
     pthread_t ts_quiesce_thread, ts_sync_thread;
 
-    kmutex_t ts_lock;     /* all below; a leaf */
+    kmutex_t ts_lock;      /* all below; a leaf */
     kcondvar_t ts_work_cv; /* for the two threads */
     kcondvar_t ts_done_cv; /* for everybody else */
     uint64_t ts_open, ts_quiesced, ts_syncing, ts_synced;
-    uint64_t ts_wanted;   /* somebody waits for this txg */
+    uint64_t ts_wanted; /* somebody waits for this txg */
     uint64_t ts_holders;
     uint64_t ts_opened_at; /* gethrtime() */
     bool ts_closing, ts_stop;
@@ -61,7 +61,8 @@ txg_should_close(const txg_state_t *ts)
         return false;
     if (ts->ts_wanted >= ts->ts_open || ts->ts_dirty[ts->ts_open & TXG_MASK] > ts->ts_dirty_max / 4)
         return true;
-    return ts->ts_syncing == 0 && ts->ts_changed[ts->ts_open & TXG_MASK] && txg_age_ms(ts) >= ts->ts_timeout_ms;
+    return ts->ts_syncing == 0 && ts->ts_changed[ts->ts_open & TXG_MASK] &&
+           txg_age_ms(ts) >= ts->ts_timeout_ms;
 }
 
 /* The timeout passed over an unchanged txg: does the layer above have something? */
@@ -93,7 +94,8 @@ txg_quiesce_sleep(txg_state_t *ts)
     }
     if (changed && age >= ts->ts_timeout_ms)
         return;
-    if (cv_timedwait_ms(&ts->ts_work_cv, &ts->ts_lock, changed ? ts->ts_timeout_ms - age : MAX(ts->ts_timeout_ms, 1)))
+    if (cv_timedwait_ms(&ts->ts_work_cv, &ts->ts_lock,
+                        changed ? ts->ts_timeout_ms - age : MAX(ts->ts_timeout_ms, 1)))
         return;
     if (!ts->ts_changed[ts->ts_open & TXG_MASK])
         txg_ask_pending(ts);
@@ -166,8 +168,8 @@ txg_sync_main(void *arg)
 }
 
 txg_state_t *
-txg_start(spa_t *spa, uint64_t last, txg_sync_fn_t sync_fn, txg_pending_fn_t pending_fn, void *arg, uint64_t dirty_max,
-          uint64_t timeout_ms)
+txg_start(spa_t *spa, uint64_t last, txg_sync_fn_t sync_fn, txg_pending_fn_t pending_fn, void *arg,
+          uint64_t dirty_max, uint64_t timeout_ms)
 {
     txg_state_t *ts = xzalloc(sizeof(*ts));
 

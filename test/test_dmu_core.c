@@ -38,7 +38,9 @@ new_object(pool_t *p, uint32_t blksz, dmu_object_type_t bonustype, uint32_t bonu
     dmu_tx_t *tx = pool_tx(p);
     uint64_t object;
 
-    ck_assert_int_eq(dmu_object_alloc(p->p_os, DMU_OT_PLAIN_FILE_CONTENTS, blksz, bonustype, bonuslen, dnodesize, tx, &object), 0);
+    ck_assert_int_eq(dmu_object_alloc(p->p_os, DMU_OT_PLAIN_FILE_CONTENTS, blksz, bonustype, bonuslen,
+                                      dnodesize, tx, &object),
+                     0);
     dmu_tx_commit(tx);
     return object;
 }
@@ -102,7 +104,8 @@ m_create(worker_t *k, mobj_t *m)
 {
     m->m_dnodesize = rnd(&k->k_seed, 4) == 0 ? 512 << rnd(&k->k_seed, 4) : 512;
     m->m_bonuslen = (uint32_t)rnd(&k->k_seed, 3) * 60;
-    m->m_object = new_object(k->k_p, blksizes[rnd(&k->k_seed, ARRAY_SIZE(blksizes))], DMU_OT_PLAIN_OTHER, m->m_bonuslen, m->m_dnodesize);
+    m->m_object = new_object(k->k_p, blksizes[rnd(&k->k_seed, ARRAY_SIZE(blksizes))], DMU_OT_PLAIN_OTHER,
+                             m->m_bonuslen, m->m_dnodesize);
     m->m_spill = 0;
     memset(m->m_bonus, 0, sizeof(m->m_bonus));
     memset(m->m_data, 0, OBJ_MAX);
@@ -447,7 +450,8 @@ END_TEST
 
 START_TEST(deep_tree)
 {
-    static const uint64_t at[] = {0, 1 << 20, 1ULL << 32, 1ULL << 44, (1ULL << 62) + 12345, (1ULL << 63) - 600};
+    static const uint64_t at[] = {
+        0, 1 << 20, 1ULL << 32, 1ULL << 44, (1ULL << 62) + 12345, (1ULL << 63) - 600};
     uint64_t object = new_object(pool, 4096, DMU_OT_NONE, 0, 0);
     uint8_t out[600], in[600];
 
@@ -551,7 +555,8 @@ START_TEST(object_numbers)
         dmu_tx_t *tx = pool_tx(pool);
         for (int i = 0; i < 400; i++) {
             uint32_t slots = rnd(&seed, 3) == 0 ? 1 + (uint32_t)rnd(&seed, 32) : 1;
-            ck_assert_int_eq(dmu_object_alloc(pool->p_os, DMU_OT_PLAIN_OTHER, 0, 0, 0, slots * 512, tx, &object), 0);
+            ck_assert_int_eq(
+                dmu_object_alloc(pool->p_os, DMU_OT_PLAIN_OTHER, 0, 0, 0, slots * 512, tx, &object), 0);
             ck_assert_uint_le(object % 32 + slots, 32);
             for (uint32_t j = 0; j < slots; j++) {
                 ck_assert_int_eq(used[object + j], 0);
@@ -644,9 +649,11 @@ START_TEST(object_reclaim)
     ck_assert_int_eq(put(pool, object, 0, 4096, data), 0);
     pool_verify(pool);
     tx = pool_tx(pool);
-    ck_assert_int_eq(dmu_object_reclaim(pool->p_os, object, DMU_OT_DIRECTORY_CONTENTS, 8192, DMU_OT_SA, 168, tx), EINVAL);
+    ck_assert_int_eq(
+        dmu_object_reclaim(pool->p_os, object, DMU_OT_DIRECTORY_CONTENTS, 8192, DMU_OT_SA, 168, tx), EINVAL);
     ck_assert_int_eq(dmu_free_range(pool->p_os, object, 0, DMU_OBJECT_END, tx), 0);
-    ck_assert_int_eq(dmu_object_reclaim(pool->p_os, object, DMU_OT_DIRECTORY_CONTENTS, 8192, DMU_OT_SA, 300, tx), 0);
+    ck_assert_int_eq(
+        dmu_object_reclaim(pool->p_os, object, DMU_OT_DIRECTORY_CONTENTS, 8192, DMU_OT_SA, 300, tx), 0);
     dmu_tx_commit(tx);
     pool_verify(pool);
     pool_reopen(pool);
@@ -674,7 +681,9 @@ create_many(void *arg)
 
     for (int i = 0; i < 1500; i++) {
         dmu_tx_t *tx = pool_tx(c->c_p);
-        ck_assert_int_eq(dmu_object_alloc(c->c_p->p_os, DMU_OT_PLAIN_FILE_CONTENTS, 0, DMU_OT_SA, 168, 0, tx, &c->c_objects[i]), 0);
+        ck_assert_int_eq(dmu_object_alloc(c->c_p->p_os, DMU_OT_PLAIN_FILE_CONTENTS, 0, DMU_OT_SA, 168, 0, tx,
+                                          &c->c_objects[i]),
+                         0);
         if (i % 3 == 2)
             ck_assert_int_eq(dmu_object_free(c->c_p->p_os, c->c_objects[i - 1], tx), 0);
         dmu_tx_commit(tx);
@@ -781,7 +790,11 @@ END_TEST
 
 START_TEST(hostile_dnodes)
 {
-    dnode_phys_t good = {.dn_type = DMU_OT_PLAIN_OTHER, .dn_indblkshift = 14, .dn_nlevels = 2, .dn_nblkptr = 1, .dn_datablkszsec = 8};
+    dnode_phys_t good = {.dn_type = DMU_OT_PLAIN_OTHER,
+                         .dn_indblkshift = 14,
+                         .dn_nlevels = 2,
+                         .dn_nblkptr = 1,
+                         .dn_datablkszsec = 8};
     uint64_t seed = 3;
 
     ck_assert_int_eq(dnode_phys_validate(&good, 512), 0);
@@ -793,7 +806,8 @@ START_TEST(hostile_dnodes)
             continue;
         ck_assert_uint_eq(dnode_phys_size(&bad), 512);
         ck_assert((uint8_t *)dnode_phys_bonus(&bad) + bad.dn_bonuslen <= (uint8_t *)(&bad + 1));
-        ck_assert(bad.dn_indblkshift >= 10 && bad.dn_indblkshift <= 17 && bad.dn_nlevels <= 12 && bad.dn_nblkptr <= 3);
+        ck_assert(bad.dn_indblkshift >= 10 && bad.dn_indblkshift <= 17 && bad.dn_nlevels <= 12 &&
+                  bad.dn_nblkptr <= 3);
     }
 }
 END_TEST

@@ -9,7 +9,7 @@
 static struct {
     kmutex_t lock; /* all below */
     kcondvar_t cv;
-    bool hold;      /* syncing waits */
+    bool hold; /* syncing waits */
     bool pending;
     int err;
     uint64_t calls, last;

@@ -26,11 +26,11 @@ typedef struct pool {
     objset_t *p_os;
     objset_props_t p_props;
     uint64_t p_dsobj;
-    bool p_create;           /* atomic */
-    int p_passes;            /* further objset_sync() calls per txg; each finds p_sync_object changed */
+    bool p_create; /* atomic */
+    int p_passes;  /* further objset_sync() calls per txg; each finds p_sync_object changed */
     uint64_t p_sync_object;
-    int p_fail;            /* error that the next sync is to return */
-    int64_t p_asize;       /* born - killed; syncing thread */
+    int p_fail;      /* error that the next sync is to return */
+    int64_t p_asize; /* born - killed; syncing thread */
     int64_t p_blocks;
     int64_t p_reserved;    /* atomic */
     int64_t p_reserve_max; /* ENOSPC beyond; atomic */
@@ -89,7 +89,8 @@ pool_take(pool_t *p)
 static void
 pool_hooks(pool_t *p, struct objset_hooks *h)
 {
-    *h = (struct objset_hooks){.oh_born = pool_born, .oh_killed = pool_killed, .oh_reserve = pool_reserve, .oh_arg = p};
+    *h = (struct objset_hooks){
+        .oh_born = pool_born, .oh_killed = pool_killed, .oh_reserve = pool_reserve, .oh_arg = p};
 }
 
 /* What syncing a MOS is like: a pass changes what the next has to write. */
@@ -101,7 +102,9 @@ pool_pass(pool_t *p, int pass, dmu_tx_t *tx)
     for (int i = 0; i < 300; i++)
         word[i] = dmu_tx_txg(tx) * 1000003 * (uint64_t)(i % pass + 1);
     word[0] = dmu_tx_txg(tx);
-    ck_assert_int_eq(dmu_write(p->p_os, p->p_sync_object, (dmu_tx_txg(tx) % 40) * sizeof(word), sizeof(word), word, tx), 0);
+    ck_assert_int_eq(
+        dmu_write(p->p_os, p->p_sync_object, (dmu_tx_txg(tx) % 40) * sizeof(word), sizeof(word), word, tx),
+        0);
     return objset_sync(p->p_os, pass, tx, &p->p_root);
 }
 
@@ -115,7 +118,8 @@ pool_sync_txg(void *arg, uint64_t txg)
 
     pool_hooks(p, &h);
     if (__atomic_load_n(&p->p_create, __ATOMIC_SEQ_CST))
-        p->p_os = objset_create(p->p_spa, p->p_ts, p->p_dsobj, p->p_dsobj == 0 ? DMU_OST_META : DMU_OST_ZFS, &h, &p->p_props, tx);
+        p->p_os = objset_create(p->p_spa, p->p_ts, p->p_dsobj, p->p_dsobj == 0 ? DMU_OST_META : DMU_OST_ZFS,
+                                &h, &p->p_props, tx);
     __atomic_store_n(&p->p_create, false, __ATOMIC_SEQ_CST);
     if (err == 0)
         err = objset_sync(p->p_os, 1, tx, &p->p_root);
@@ -140,13 +144,20 @@ static inline pool_t *
 pool_create_ds(uint64_t size, uint64_t dirty_max, uint64_t dsobj)
 {
     pool_t *p = xzalloc(sizeof(*p));
-    spa_create_args_t args = {.sca_name = "p", .sca_path = "/p", .sca_ashift = 9, .sca_version = SPA_VERSION,
+    spa_create_args_t args = {.sca_name = "p",
+                              .sca_path = "/p",
+                              .sca_ashift = 9,
+                              .sca_version = SPA_VERSION,
                               .sca_checksum = ZIO_CHECKSUM_XXH3_128};
 
     p->p_fd = faultdisk_create(size);
     disk_t disk = faultdisk_disk(p->p_fd);
     ck_assert_int_eq(spa_create(&disk, &args, &p->p_spa), 0);
-    p->p_props = (objset_props_t){.op_compress = ZIO_COMPRESS_LZ4, .op_copies = 1, .op_lz4 = true, .op_embed = true, .op_recordsize = 131072};
+    p->p_props = (objset_props_t){.op_compress = ZIO_COMPRESS_LZ4,
+                                  .op_copies = 1,
+                                  .op_lz4 = true,
+                                  .op_embed = true,
+                                  .op_recordsize = 131072};
     p->p_reserve_max = INT64_MAX / 2;
     p->p_dsobj = dsobj;
     p->p_create = true;
