@@ -110,7 +110,7 @@ help_table(const cmd_t *table, const char *prefix, FILE *f)
     for (const cmd_t *c = table; c->c_name != NULL; c++) {
         if (c->c_help == NULL)
             continue;
-        int first = (int)strcspn(c->c_help, ".:\n");
+        int first = (int)strcspn(c->c_help, ".:;(\n");
         fprintf(f, "  %s%-*s %.*s\n", prefix, 16 - (int)strlen(prefix), c->c_name, first, c->c_help);
     }
 }

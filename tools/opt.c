@@ -1,17 +1,54 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * opt.c - options without global state, because the daemon parses many command lines at a time. Letters bundle ("-Hpd 1"),
- * an argument may be attached or follow, "--" ends the options. Options come before operands, as zfs(8) has it.
+ * an argument may be attached or follow, "--" ends the options. Options may follow operands: the first call sorts them to the front.
  */
 #include <stdarg.h>
 #include "cmd.h"
+
+/* Does this bundle of letters end in one that takes the next word as its argument? */
+static bool
+bundle_takes_next(const char *word, const char *spec)
+{
+    for (const char *p = word + 1; *p != '\0'; p++) {
+        const char *s = *p == ':' ? NULL : strchr(spec, *p);
+        if (s != NULL && s[1] == ':')
+            return p[1] == '\0';
+    }
+    return false;
+}
+
+/* Options (with their arguments) before operands, each in the order given. */
+static void
+opt_permute(opt_t *o, const char *spec)
+{
+    char **operands = xmalloc((size_t)o->o_argc * sizeof(*operands));
+    int nopt = 1, noperand = 0;
+    for (int i = 1; i < o->o_argc; i++) {
+        char *a = o->o_argv[i];
+        if (strcmp(a, "--") == 0) {
+            while (i < o->o_argc)
+                operands[noperand++] = o->o_argv[i++];
+        } else if (a[0] != '-' || a[1] == '\0') {
+            operands[noperand++] = a;
+        } else {
+            o->o_argv[nopt++] = a;
+            if (bundle_takes_next(a, spec) && i + 1 < o->o_argc)
+                o->o_argv[nopt++] = o->o_argv[++i];
+        }
+    }
+    memcpy(&o->o_argv[nopt], operands, (size_t)noperand * sizeof(*operands));
+    free(operands);
+}
 
 int
 opt_next(opt_t *o, const char *spec)
 {
     o->o_arg = NULL;
-    if (o->o_ind == 0)
+    if (o->o_ind == 0) {
+        opt_permute(o, spec);
         o->o_ind = 1;
+    }
     if (o->o_pos == NULL || *o->o_pos == '\0') {
         if (o->o_ind >= o->o_argc)
             return -1;

@@ -74,8 +74,15 @@ __attribute__((noreturn)) void verify_failed(const char *expr, uint64_t l, uint6
 
 /* ---- arithmetic ---- */
 
-#define MIN(a, b)          ((a) < (b) ? (a) : (b))
-#define MAX(a, b)          ((a) > (b) ? (a) : (b))
+/* Each operand is evaluated once: a call may stand there. Not for constant expressions. */
+#define MIN(a, b)          PICK_NUMBERED(a, <, b, __COUNTER__)
+#define MAX(a, b)          PICK_NUMBERED(a, >, b, __COUNTER__)
+#define PICK_NUMBERED(a, op, b, n) PICK(a, op, b, n) /* a number of its own, so that they nest */
+#define PICK(a, op, b, n)                                                                                    \
+    ({                                                                                                       \
+        __typeof__((a) + (b)) pick_a_##n = (a), pick_b_##n = (b);                                            \
+        pick_a_##n op pick_b_##n ? pick_a_##n : pick_b_##n;                                                  \
+    })
 #define P2ROUNDUP(x, a)    (((x) + ((a)-1)) & ~((__typeof__(x))(a)-1))
 #define P2ALIGN(x, a)      ((x) & ~((__typeof__(x))(a)-1))
 #define ISP2(x)            ((x) != 0 && ((x) & ((x)-1)) == 0)
