@@ -21,18 +21,18 @@
  */
 #include "dmu_impl.h"
 
-#define BPOBJ_BLKSZ      (16u << 10)
-#define BPOBJ_SIZE_V0    16 /* bonus before version 3 */
-#define BPOBJ_SIZE_V1    32 /* before sub-objects, version 26 */
-#define BPOBJ_MAX_DEPTH  256
-#define BPOBJ_COPY_MAX   128 /* pointers of a list that is copied */
-#define BPOBJ_LIFT_MAX   64  /* sub-objects that move up */
+#define BPOBJ_BLKSZ     (16u << 10)
+#define BPOBJ_SIZE_V0   16 /* bonus before version 3 */
+#define BPOBJ_SIZE_V1   32 /* before sub-objects, version 26 */
+#define BPOBJ_MAX_DEPTH 256
+#define BPOBJ_COPY_MAX  128 /* pointers of a list that is copied */
+#define BPOBJ_LIFT_MAX  64  /* sub-objects that move up */
 
 struct bpobj {
     objset_t *bpo_os;
     uint64_t bpo_object;
     uint32_t bpo_blksz;
-    kmutex_t bpo_lock;   /* all below, and the bonus's contents */
+    kmutex_t bpo_lock; /* all below, and the bonus's contents */
     dmu_buf_t *bpo_bonus;
     dmu_buf_t *bpo_last; /* the block last appended to; may be NULL */
 };
@@ -74,7 +74,8 @@ uint64_t
 bpobj_alloc(objset_t *mos, dmu_tx_t *tx)
 {
     uint64_t object;
-    int err = dmu_object_alloc(mos, DMU_OT_BPOBJ, BPOBJ_BLKSZ, DMU_OT_BPOBJ_HDR, sizeof(bpobj_phys_t), 0, tx, &object);
+    int err = dmu_object_alloc(mos, DMU_OT_BPOBJ, BPOBJ_BLKSZ, DMU_OT_BPOBJ_HDR, sizeof(bpobj_phys_t), 0, tx,
+                               &object);
     if (err == 0)
         return object; /* a new bonus is zeros: an empty list */
     bpobj_fatal(mos, 0, err);
@@ -293,7 +294,8 @@ append_subobj(bpobj_t *bpo, uint64_t sub, dmu_tx_t *tx)
     }
     bpobj_phys_t *p = bpo_phys(bpo);
     if (err == 0)
-        err = dmu_write(bpo->bpo_os, p->bpo_subobjs, p->bpo_num_subobjs * sizeof(uint64_t), sizeof(sub), &sub, tx);
+        err = dmu_write(bpo->bpo_os, p->bpo_subobjs, p->bpo_num_subobjs * sizeof(uint64_t), sizeof(sub), &sub,
+                        tx);
     if (err == 0)
         p->bpo_num_subobjs++;
     return err;
@@ -552,7 +554,8 @@ sums_out(const bp_sums_t *s, uint64_t *used, uint64_t *comp, uint64_t *uncomp)
 
 /* Births in (mintxg, maxtxg]. */
 int
-bpobj_space_range(bpobj_t *bpo, uint64_t mintxg, uint64_t maxtxg, uint64_t *used, uint64_t *comp, uint64_t *uncomp)
+bpobj_space_range(bpobj_t *bpo, uint64_t mintxg, uint64_t maxtxg, uint64_t *used, uint64_t *comp,
+                  uint64_t *uncomp)
 {
     space_arg_t sa = {mintxg, maxtxg, {0, 0, 0}};
     if (mintxg == 0 && maxtxg == UINT64_MAX && has_comp(bpo))

@@ -251,8 +251,8 @@ swap_objset(uint8_t *buf, size_t size)
     swap64_array(&os->os_zil_header, sizeof(os->os_zil_header));
     swap64(&os->os_type);
     swap64(&os->os_flags);
-    for (size_t at = OBJSET_PHYS_SIZE_V1; at + DNODE_MIN_SIZE <= MIN(size, (size_t)OBJSET_PHYS_SIZE_V2 + DNODE_MIN_SIZE);
-         at += DNODE_MIN_SIZE)
+    for (size_t at = OBJSET_PHYS_SIZE_V1;
+         at + DNODE_MIN_SIZE <= MIN(size, (size_t)OBJSET_PHYS_SIZE_V2 + DNODE_MIN_SIZE); at += DNODE_MIN_SIZE)
         swap_dnode(buf + at, DNODE_MIN_SIZE);
 }
 

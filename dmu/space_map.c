@@ -43,8 +43,6 @@ sm_fatal(const space_map_t *sm, int err)
 
 /* ---- entries ---- */
 
-
-
 static uint64_t
 space_map_encode(bool alloc, uint64_t offset, uint64_t run)
 {
@@ -95,8 +93,8 @@ space_map_alloc(objset_t *mos, dmu_tx_t *tx)
 {
     uint64_t object;
     dmu_buf_t *db;
-    int err = dmu_object_alloc(mos, DMU_OT_SPACE_MAP, SPACE_MAP_BLKSZ, DMU_OT_SPACE_MAP_HEADER, sizeof(space_map_phys_t), 0, tx,
-                               &object);
+    int err = dmu_object_alloc(mos, DMU_OT_SPACE_MAP, SPACE_MAP_BLKSZ, DMU_OT_SPACE_MAP_HEADER,
+                               sizeof(space_map_phys_t), 0, tx, &object);
     if (err == 0)
         err = dmu_bonus_hold(mos, object, &db);
     if (err != 0) {
@@ -129,18 +127,20 @@ sm_check(const space_map_t *sm)
     if (doi.doi_type != DMU_OT_SPACE_MAP || sm->sm_bonus->db_size < sizeof(space_map_phys_t))
         return SET_ERROR(EIO);
     const space_map_phys_t *smp = sm_phys(sm);
-    if ((smp->smp_object != sm->sm_object && smp->smp_object != 0) || smp->smp_length % sizeof(uint64_t) != 0 ||
-        smp->smp_length > doi.doi_max_offset)
+    if ((smp->smp_object != sm->sm_object && smp->smp_object != 0) ||
+        smp->smp_length % sizeof(uint64_t) != 0 || smp->smp_length > doi.doi_max_offset)
         return SET_ERROR(EIO);
     return 0;
 }
 
 int
-space_map_open(objset_t *mos, uint64_t object, uint64_t start, uint64_t size, uint8_t shift, space_map_t **smp)
+space_map_open(objset_t *mos, uint64_t object, uint64_t start, uint64_t size, uint8_t shift,
+               space_map_t **smp)
 {
     dmu_object_info_t doi;
     space_map_t *sm = xzalloc(sizeof(*sm));
-    *sm = (space_map_t){.sm_os = mos, .sm_object = object, .sm_start = start, .sm_size = size, .sm_shift = shift};
+    *sm = (space_map_t){
+        .sm_os = mos, .sm_object = object, .sm_start = start, .sm_size = size, .sm_shift = shift};
     int err = dmu_bonus_hold(mos, object, &sm->sm_bonus);
     if (err == 0)
         err = sm_check(sm);
@@ -266,7 +266,8 @@ space_map_write(space_map_t *sm, range_tree_t *rt, bool alloc, dmu_tx_t *tx)
     if (space == 0)
         return;
     dmu_buf_will_dirty(sm->sm_bonus, tx);
-    sm_writer_t sw = {.sw_sm = sm, .sw_tx = tx, .sw_alloc = alloc, .sw_room = room, .sw_at = sm_phys(sm)->smp_length};
+    sm_writer_t sw = {
+        .sw_sm = sm, .sw_tx = tx, .sw_alloc = alloc, .sw_room = room, .sw_at = sm_phys(sm)->smp_length};
     sw.sw_words = xmalloc(room * sizeof(uint64_t));
     writer_put(&sw, debug_word(alloc, dmu_tx_txg(tx)));
     range_tree_walk(rt, writer_range, &sw);

@@ -112,7 +112,8 @@ place_meta(trav_t *tv, const dnode_phys_t *dnp, int64_t level, uint64_t blkid)
     uint64_t last = objects_at(dnp, last_block(dnp, level, blkid) + 1) - 1;
     if (r->zb_object != DMU_META_DNODE_OBJECT)
         return compare_span(tv, first, last, 1, r->zb_object, 0);
-    return compare_span(tv, first, last, level, objects_at(dnp, first_block(dnp, r->zb_level, r->zb_blkid)), r->zb_level);
+    return compare_span(tv, first, last, level, objects_at(dnp, first_block(dnp, r->zb_level, r->zb_blkid)),
+                        r->zb_level);
 }
 
 static place_t
@@ -129,8 +130,9 @@ place_of(trav_t *tv, const dnode_phys_t *dnp, const zbookmark_t *zb)
         return arrived(tv);
     if (r->zb_blkid == DMU_SPILL_BLKID)
         return BEFORE;
-    return compare_span(tv, first_block(dnp, zb->zb_level, zb->zb_blkid), last_block(dnp, zb->zb_level, zb->zb_blkid),
-                        zb->zb_level, first_block(dnp, r->zb_level, r->zb_blkid), r->zb_level);
+    return compare_span(tv, first_block(dnp, zb->zb_level, zb->zb_blkid),
+                        last_block(dnp, zb->zb_level, zb->zb_blkid), zb->zb_level,
+                        first_block(dnp, r->zb_level, r->zb_blkid), r->zb_level);
 }
 
 /* A dnode's own call, or a run of n free slots. */
@@ -191,7 +193,8 @@ prefetch_one(trav_t *tv, const blkptr_t *bp, const zbookmark_t *zb)
 
 /* Pointers i .. i+WINDOW of an array; *done: how far we are. */
 static void
-prefetch_array(trav_t *tv, const blkptr_t *bps, uint64_t n, uint64_t i, const zbookmark_t *first, uint64_t *done)
+prefetch_array(trav_t *tv, const blkptr_t *bps, uint64_t n, uint64_t i, const zbookmark_t *first,
+               uint64_t *done)
 {
     if (tv->tv_resuming)
         return;
@@ -206,7 +209,8 @@ prefetch_array(trav_t *tv, const blkptr_t *bps, uint64_t n, uint64_t i, const zb
 static void
 prefetch_dnode(trav_t *tv, const dnode_phys_t *dnp, uint64_t object)
 {
-    if (dnp->dn_type == DMU_OT_NONE || dnp->dn_nlevels < 1 || dnp->dn_nblkptr < 1 || dnp->dn_nblkptr > 3 || tv->tv_resuming)
+    if (dnp->dn_type == DMU_OT_NONE || dnp->dn_nlevels < 1 || dnp->dn_nblkptr < 1 || dnp->dn_nblkptr > 3 ||
+        tv->tv_resuming)
         return;
     for (uint64_t i = 0; i < dnp->dn_nblkptr; i++) {
         zbookmark_t zb = {tv->tv_objset, object, dnp->dn_nlevels - 1, i};
@@ -243,7 +247,8 @@ visit_indirect(trav_t *tv, const arc_buf_t *buf, const dnode_phys_t *dnp, const 
 }
 
 static int
-visit_below(trav_t *tv, const blkptr_t *bp, const arc_buf_t *buf, const dnode_phys_t *dnp, const zbookmark_t *zb)
+visit_below(trav_t *tv, const blkptr_t *bp, const arc_buf_t *buf, const dnode_phys_t *dnp,
+            const zbookmark_t *zb)
 {
     if (zb->zb_level > 0)
         return visit_indirect(tv, buf, dnp, zb);
@@ -262,7 +267,8 @@ has_below(const dnode_phys_t *dnp, const zbookmark_t *zb)
 static int
 read_below(trav_t *tv, const blkptr_t *bp, const dnode_phys_t *dnp, const zbookmark_t *zb, arc_buf_t **bufp)
 {
-    uint64_t size = zb->zb_level > 0 ? 1ULL << dnp->dn_indblkshift : (uint64_t)dnp->dn_datablkszsec << SPA_MINBLOCKSHIFT;
+    uint64_t size =
+        zb->zb_level > 0 ? 1ULL << dnp->dn_indblkshift : (uint64_t)dnp->dn_datablkszsec << SPA_MINBLOCKSHIFT;
     if (BP_GET_LEVEL(bp) != zb->zb_level || BP_GET_LSIZE(bp) != size)
         return SET_ERROR(EIO);
     return read_block(tv, bp, zb, bufp);
@@ -296,7 +302,8 @@ visit_bp(trav_t *tv, const blkptr_t *bp, const dnode_phys_t *dnp, const zbookmar
     bool hole = BP_IS_HOLE(bp);
     if (!is_new(tv, bp))
         return 0;
-    if (hole && zb->zb_blkid != DMU_SPILL_BLKID && first_block(dnp, zb->zb_level, zb->zb_blkid) > dnp->dn_maxblkid)
+    if (hole && zb->zb_blkid != DMU_SPILL_BLKID &&
+        first_block(dnp, zb->zb_level, zb->zb_blkid) > dnp->dn_maxblkid)
         return 0;
     place_t place = place_of(tv, dnp, zb);
     if (place == BEFORE)
@@ -373,12 +380,14 @@ visit_dnodes(trav_t *tv, const blkptr_t *bp, const arc_buf_t *buf, uint64_t firs
     int err = 0;
     for (uint64_t i = 0; i < n && err == 0; i += run) {
         run = slot_run(dn, i, n);
-        for (ahead = MAX(ahead, i + run); ahead < n && ahead < i + PREFETCH_WINDOW; ahead += slot_run(dn, ahead, n))
+        for (ahead = MAX(ahead, i + run); ahead < n && ahead < i + PREFETCH_WINDOW;
+             ahead += slot_run(dn, ahead, n))
             prefetch_dnode(tv, &dn[ahead], first + ahead);
         if (dn[i].dn_type != DMU_OT_NONE)
             err = visit_dnode(tv, bp, &dn[i], (n - i) << DNODE_SHIFT, first + i);
         else if (first + i != 0 || run > 1) /* there is no object 0 */
-            err = first + i != 0 ? visit_free_run(tv, bp, &dn[i], first + i, run) : visit_free_run(tv, bp, &dn[1], 1, run - 1);
+            err = first + i != 0 ? visit_free_run(tv, bp, &dn[i], first + i, run)
+                                 : visit_free_run(tv, bp, &dn[1], 1, run - 1);
     }
     return err;
 }
@@ -442,8 +451,8 @@ visit_root(trav_t *tv, const blkptr_t *rootbp)
 }
 
 int
-traverse_objset(spa_t *spa, const blkptr_t *rootbp, uint64_t dsobj, uint64_t since, int flags, const zbookmark_t *resume,
-                traverse_cb_t cb, void *arg, traverse_stats_t *stats)
+traverse_objset(spa_t *spa, const blkptr_t *rootbp, uint64_t dsobj, uint64_t since, int flags,
+                const zbookmark_t *resume, traverse_cb_t cb, void *arg, traverse_stats_t *stats)
 {
     traverse_stats_t unused;
     trav_t tv = {.tv_spa = spa,

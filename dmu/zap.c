@@ -65,7 +65,8 @@ zap_name_init(const zap_t *zap, zap_name_t *zn, const char *name)
         return SET_ERROR(ENAMETOOLONG);
     zn->zn_name = name;
     zn->zn_len = (uint32_t)len + 1;
-    zn->zn_hash = zap_hash_bytes(zap->zap_salt, name, len, (zap->zap_normflags & ZAP_NORM_UPPER) != 0, zap->zap_hashbits);
+    zn->zn_hash = zap_hash_bytes(zap->zap_salt, name, len, (zap->zap_normflags & ZAP_NORM_UPPER) != 0,
+                                 zap->zap_hashbits);
     zn->zn_hashed = zap->zap_normflags == 0 || is_ascii(name);
     return 0;
 }
@@ -201,7 +202,8 @@ value_valid(const zap_value_t *zv)
 }
 
 int
-zap_lookup(objset_t *os, uint64_t object, const char *name, uint64_t integer_size, uint64_t num_integers, void *buf)
+zap_lookup(objset_t *os, uint64_t object, const char *name, uint64_t integer_size, uint64_t num_integers,
+           void *buf)
 {
     zap_value_t zv = {integer_size, num_integers, buf};
     zap_t zap;
@@ -322,8 +324,8 @@ check_change(const char *name, const zap_value_t *zv)
 }
 
 int
-zap_add(objset_t *os, uint64_t object, const char *name, uint64_t integer_size, uint64_t num_integers, const void *buf,
-        dmu_tx_t *tx)
+zap_add(objset_t *os, uint64_t object, const char *name, uint64_t integer_size, uint64_t num_integers,
+        const void *buf, dmu_tx_t *tx)
 {
     zap_value_t zv = {integer_size, num_integers, (void *)(uintptr_t)buf};
     zap_t zap;
@@ -343,8 +345,8 @@ zap_add(objset_t *os, uint64_t object, const char *name, uint64_t integer_size, 
 }
 
 int
-zap_update(objset_t *os, uint64_t object, const char *name, uint64_t integer_size, uint64_t num_integers, const void *buf,
-           dmu_tx_t *tx)
+zap_update(objset_t *os, uint64_t object, const char *name, uint64_t integer_size, uint64_t num_integers,
+           const void *buf, dmu_tx_t *tx)
 {
     zap_value_t zv = {integer_size, num_integers, (void *)(uintptr_t)buf};
     zap_t zap;
@@ -492,8 +494,8 @@ create_object(objset_t *os, uint32_t blksz, uint64_t normflags, int fatflags, dm
 }
 
 uint64_t
-zap_create_norm(objset_t *os, uint64_t normflags, dmu_object_type_t type, dmu_object_type_t bonustype, uint32_t bonuslen,
-                dmu_tx_t *tx)
+zap_create_norm(objset_t *os, uint64_t normflags, dmu_object_type_t type, dmu_object_type_t bonustype,
+                uint32_t bonuslen, dmu_tx_t *tx)
 {
     return create_object(os, SPA_MINBLOCKSIZE, normflags, -1, type, bonustype, bonuslen, tx);
 }
@@ -505,15 +507,15 @@ zap_create(objset_t *os, dmu_object_type_t type, dmu_object_type_t bonustype, ui
 }
 
 uint64_t
-zap_create_fat(objset_t *os, uint64_t zapflags, dmu_object_type_t type, dmu_object_type_t bonustype, uint32_t bonuslen,
-               dmu_tx_t *tx)
+zap_create_fat(objset_t *os, uint64_t zapflags, dmu_object_type_t type, dmu_object_type_t bonustype,
+               uint32_t bonuslen, dmu_tx_t *tx)
 {
     return create_object(os, 1u << FZAP_DEFAULT_SHIFT, 0, (int)zapflags, type, bonustype, bonuslen, tx);
 }
 
 int
-zap_create_claim(objset_t *os, uint64_t object, dmu_object_type_t type, dmu_object_type_t bonustype, uint32_t bonuslen,
-                 dmu_tx_t *tx)
+zap_create_claim(objset_t *os, uint64_t object, dmu_object_type_t type, dmu_object_type_t bonustype,
+                 uint32_t bonuslen, dmu_tx_t *tx)
 {
     int err = dmu_object_claim(os, object, type, SPA_MINBLOCKSIZE, bonustype, bonuslen, 0, tx);
     return err == 0 ? format_block0(os, object, 0, -1, tx) : err;

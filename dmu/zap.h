@@ -23,29 +23,36 @@
 #define ZAP_MAXNAMELEN_READ 1024 /* with NUL: what can be met (feature longname) */
 #define ZAP_MAXVALUELEN     8192
 
-uint64_t zap_create(objset_t *os, dmu_object_type_t type, dmu_object_type_t bonustype, uint32_t bonuslen, dmu_tx_t *tx);
-uint64_t zap_create_norm(objset_t *os, uint64_t normflags, dmu_object_type_t type, dmu_object_type_t bonustype, uint32_t bonuslen,
-                         dmu_tx_t *tx);
+uint64_t zap_create(objset_t *os, dmu_object_type_t type, dmu_object_type_t bonustype, uint32_t bonuslen,
+                    dmu_tx_t *tx);
+uint64_t zap_create_norm(objset_t *os, uint64_t normflags, dmu_object_type_t type,
+                         dmu_object_type_t bonustype, uint32_t bonuslen, dmu_tx_t *tx);
 /* With a value per name that is no single u64 from the start, or names of u64 arrays. */
-uint64_t zap_create_fat(objset_t *os, uint64_t zapflags, dmu_object_type_t type, dmu_object_type_t bonustype, uint32_t bonuslen, dmu_tx_t *tx);
-int zap_create_claim(objset_t *os, uint64_t object, dmu_object_type_t type, dmu_object_type_t bonustype, uint32_t bonuslen, dmu_tx_t *tx);
+uint64_t zap_create_fat(objset_t *os, uint64_t zapflags, dmu_object_type_t type, dmu_object_type_t bonustype,
+                        uint32_t bonuslen, dmu_tx_t *tx);
+int zap_create_claim(objset_t *os, uint64_t object, dmu_object_type_t type, dmu_object_type_t bonustype,
+                     uint32_t bonuslen, dmu_tx_t *tx);
 /* Turn an existing object without blocks (a zapified dataset) into an empty micro ZAP. */
 int zap_init(objset_t *os, uint64_t object, dmu_tx_t *tx);
 int zap_destroy(objset_t *os, uint64_t object, dmu_tx_t *tx);
 
 /* integer_size 1, 2, 4 or 8; num_integers the room in buf. */
-int zap_lookup(objset_t *os, uint64_t object, const char *name, uint64_t integer_size, uint64_t num_integers, void *buf);
+int zap_lookup(objset_t *os, uint64_t object, const char *name, uint64_t integer_size, uint64_t num_integers,
+               void *buf);
 int zap_lookup_u64(objset_t *os, uint64_t object, const char *name, uint64_t *value);
-int zap_length(objset_t *os, uint64_t object, const char *name, uint64_t *integer_size, uint64_t *num_integers);
+int zap_length(objset_t *os, uint64_t object, const char *name, uint64_t *integer_size,
+               uint64_t *num_integers);
 int zap_contains(objset_t *os, uint64_t object, const char *name);
-int zap_add(objset_t *os, uint64_t object, const char *name, uint64_t integer_size, uint64_t num_integers, const void *buf, dmu_tx_t *tx);
-int zap_update(objset_t *os, uint64_t object, const char *name, uint64_t integer_size, uint64_t num_integers, const void *buf,
-               dmu_tx_t *tx);
+int zap_add(objset_t *os, uint64_t object, const char *name, uint64_t integer_size, uint64_t num_integers,
+            const void *buf, dmu_tx_t *tx);
+int zap_update(objset_t *os, uint64_t object, const char *name, uint64_t integer_size, uint64_t num_integers,
+               const void *buf, dmu_tx_t *tx);
 int zap_add_u64(objset_t *os, uint64_t object, const char *name, uint64_t value, dmu_tx_t *tx);
 int zap_update_u64(objset_t *os, uint64_t object, const char *name, uint64_t value, dmu_tx_t *tx);
 int zap_remove(objset_t *os, uint64_t object, const char *name, dmu_tx_t *tx);
 int zap_count(objset_t *os, uint64_t object, uint64_t *count);
-int zap_increment(objset_t *os, uint64_t object, const char *name, int64_t delta, dmu_tx_t *tx); /* removed at 0 */
+/* An absent name counts as 0; at 0 it is removed. */
+int zap_increment(objset_t *os, uint64_t object, const char *name, int64_t delta, dmu_tx_t *tx);
 /* Sets of numbers: the name is the number in hex. */
 int zap_add_int(objset_t *os, uint64_t object, uint64_t value, dmu_tx_t *tx);
 int zap_remove_int(objset_t *os, uint64_t object, uint64_t value, dmu_tx_t *tx);

@@ -50,7 +50,8 @@ table_valid(const zap_t *zap, const zap_table_phys_t *zt)
 {
     uint32_t per_block = zap->zap_shift - 3;
     if (zt->zt_numblks == 0)
-        return zt->zt_shift == (uint64_t)FZAP_EMBEDDED_SHIFT(zap->zap_shift) && zt->zt_shift <= zap->zap_hashbits;
+        return zt->zt_shift == (uint64_t)FZAP_EMBEDDED_SHIFT(zap->zap_shift) &&
+               zt->zt_shift <= zap->zap_hashbits;
     return zt->zt_shift >= per_block && zt->zt_shift <= zap->zap_hashbits && zt->zt_blk != 0 &&
            zt->zt_numblks == 1ULL << (zt->zt_shift - per_block) && zt->zt_blk < 1ULL << 40;
 }
@@ -84,7 +85,8 @@ hold_new_block(zap_t *zap, uint64_t blkid, dmu_tx_t *tx, dbuf_t **dbp)
     return err;
 }
 
-#define FREEBLK_SLACK 64 /* blocks taken in vain: by a split that failed, by a doubling that an older writer did not end */
+#define FREEBLK_SLACK                                                                                        \
+    64 /* blocks taken in vain: by a split that failed, by a doubling that an older writer did not end */
 
 static int
 allocate_blocks(zap_t *zap, uint64_t n, dmu_tx_t *tx, uint64_t *blkid)
@@ -95,7 +97,8 @@ allocate_blocks(zap_t *zap, uint64_t n, dmu_tx_t *tx, uint64_t *blkid)
     mutex_exit(&dn->dn_mtx);
     dmu_buf_will_dirty(&zap->zap_db->db, tx);
     zap_phys_t *zp = fzap_phys(zap);
-    if (zp->zap_freeblk == 0 || zp->zap_freeblk > maxblkid + 1 + 2 * zp->zap_ptrtbl.zt_numblks + FREEBLK_SLACK)
+    if (zp->zap_freeblk == 0 ||
+        zp->zap_freeblk > maxblkid + 1 + 2 * zp->zap_ptrtbl.zt_numblks + FREEBLK_SLACK)
         return SET_ERROR(EIO);
     *blkid = zp->zap_freeblk;
     zp->zap_freeblk += n;
@@ -162,7 +165,8 @@ table_undo_doubling(zap_t *zap, dmu_tx_t *tx)
     zt->zt_nextblk = zt->zt_blks_copied = 0;
     if (blk >= 1ULL << 40)
         return SET_ERROR(EIO);
-    return dmu_free_range(zap->zap_os, zap->zap_dn->dn_object, blk << zap->zap_shift, n << zap->zap_shift, tx);
+    return dmu_free_range(zap->zap_os, zap->zap_dn->dn_object, blk << zap->zap_shift, n << zap->zap_shift,
+                          tx);
 }
 
 static void
@@ -182,7 +186,8 @@ table_double_block(zap_t *zap, dbuf_t *old, uint64_t blk, dmu_tx_t *tx)
         int err = hold_new_block(zap, blk + (uint64_t)k, tx, &db);
         if (err != 0)
             return err;
-        double_entries(db->db.db_data, old == NULL ? embedded_table(zap) : (uint64_t *)old->db.db_data + (uint64_t)k * half,
+        double_entries(db->db.db_data,
+                       old == NULL ? embedded_table(zap) : (uint64_t *)old->db.db_data + (uint64_t)k * half,
                        half);
         dbuf_rele(db);
     }
@@ -202,7 +207,8 @@ table_double_external(zap_t *zap, uint64_t old, uint64_t n, uint64_t blk, dmu_tx
         if (err != 0)
             return err;
     }
-    return dmu_free_range(zap->zap_os, zap->zap_dn->dn_object, old << zap->zap_shift, n << zap->zap_shift, tx);
+    return dmu_free_range(zap->zap_os, zap->zap_dn->dn_object, old << zap->zap_shift, n << zap->zap_shift,
+                          tx);
 }
 
 /* A table far larger than its leaves need means names chosen to collide. ENOSPC, as for the last bit of the hash. */
@@ -211,7 +217,8 @@ table_grow(zap_t *zap, dmu_tx_t *tx)
 {
     zap_table_phys_t zt = fzap_phys(zap)->zap_ptrtbl;
     uint64_t newblk, newn = zt.zt_numblks == 0 ? 1 : 2 * zt.zt_numblks;
-    if (zt.zt_shift >= zap->zap_hashbits || (zt.zt_shift >= 20 && (1ULL << (zt.zt_shift - 10)) > fzap_phys(zap)->zap_num_leafs))
+    if (zt.zt_shift >= zap->zap_hashbits ||
+        (zt.zt_shift >= 20 && (1ULL << (zt.zt_shift - 10)) > fzap_phys(zap)->zap_num_leafs))
         return SET_ERROR(ENOSPC);
     int err = allocate_blocks(zap, newn, tx, &newblk);
     if (err == 0)
@@ -259,7 +266,8 @@ leaf_hold(zap_t *zap, uint64_t hash, zap_leaf_t *l, dbuf_t **keep)
     if (err != 0)
         return err;
     *l = leaf_of(zap, db);
-    err = db->db.db_size != 1ULL << zap->zap_shift ? SET_ERROR(EIO) : zap_leaf_check(l, idx, table_shift(zap));
+    err =
+        db->db.db_size != 1ULL << zap->zap_shift ? SET_ERROR(EIO) : zap_leaf_check(l, idx, table_shift(zap));
     if (err != 0)
         dbuf_rele(db);
     return err;

@@ -56,25 +56,25 @@ typedef struct mzap_phys {
 _Static_assert(offsetof(mzap_phys_t, mz_ent) == 64, "the micro header is 64 bytes");
 
 /* ---- fat: block 0 ---- */
-#define ZAP_MAGIC           0x2F52AB2ABULL
-#define FZAP_DEFAULT_SHIFT  14
-#define FZAP_MIN_SHIFT      9
-#define FZAP_MAX_SHIFT      20
-#define FZAP_EMBEDDED_SHIFT(bs) ((bs) - 4) /* the table is the block's second half */
+#define ZAP_MAGIC               0x2F52AB2ABULL
+#define FZAP_DEFAULT_SHIFT      14
+#define FZAP_MIN_SHIFT          9
+#define FZAP_MAX_SHIFT          20
+#define FZAP_EMBEDDED_SHIFT(bs) ((bs)-4) /* the table is the block's second half */
 
 #define ZAP_FLAG_HASH64     1 /* keep 48 bits of hash, not 28 */
 #define ZAP_FLAG_UINT64_KEY 2 /* names are arrays of u64 */
 #define ZAP_FLAG_PREHASHED  4 /* the name's first u64 is the hash */
 
-#define ZAP_NORM_UPPER      0x2 /* fold to upper case before hashing */
-#define ZAP_NORM_FORMS      0x70 /* any Unicode form */
+#define ZAP_NORM_UPPER 0x2  /* fold to upper case before hashing */
+#define ZAP_NORM_FORMS 0x70 /* any Unicode form */
 
 typedef struct zap_table_phys {
     uint64_t zt_blk;         /* first block; meaningless with zt_numblks 0 (embedded) */
-    uint64_t zt_numblks;
+    uint64_t zt_numblks;     /* 0, or 2^(shift - (bs - 3)) */
     uint64_t zt_shift;       /* log2 of the number of entries */
-    uint64_t zt_nextblk;     /* of a table of twice the size, being filled: an older writer's; we double at once */
-    uint64_t zt_blks_copied;
+    uint64_t zt_nextblk;     /* an older writer fills a table of twice the size here; we double at once */
+    uint64_t zt_blks_copied; /* how far it got */
 } zap_table_phys_t;
 
 typedef struct zap_phys {
@@ -92,13 +92,13 @@ _Static_assert(offsetof(zap_phys_t, zap_freeblk) == 56, "the free block lies at 
 _Static_assert(sizeof(zap_phys_t) == 104, "the used part of a fat header is 104 bytes");
 
 /* ---- fat: leaf ---- */
-#define ZAP_LEAF_MAGIC       0x2AB1EAFU
-#define ZAP_LEAF_CHUNKSIZE   24
-#define ZAP_LEAF_ARRAY_BYTES 21
-#define ZAP_CHAIN_END        0xFFFF
-#define ZAP_LEAF_HASH_SHIFT(bs)  ((bs) - 5)
-#define ZAP_LEAF_NUMCHUNKS(bs)   ((((1u << (bs)) - (2u << ZAP_LEAF_HASH_SHIFT(bs))) / ZAP_LEAF_CHUNKSIZE) - 2)
-#define ZLF_ENTRIES_CDSORTED 1
+#define ZAP_LEAF_MAGIC          0x2AB1EAFU
+#define ZAP_LEAF_CHUNKSIZE      24
+#define ZAP_LEAF_ARRAY_BYTES    21
+#define ZAP_CHAIN_END           0xFFFF
+#define ZAP_LEAF_HASH_SHIFT(bs) ((bs)-5)
+#define ZAP_LEAF_NUMCHUNKS(bs)  ((((1u << (bs)) - (2u << ZAP_LEAF_HASH_SHIFT(bs))) / ZAP_LEAF_CHUNKSIZE) - 2)
+#define ZLF_ENTRIES_CDSORTED    1
 
 enum { ZAP_CHUNK_FREE = 253, ZAP_CHUNK_ENTRY = 252, ZAP_CHUNK_ARRAY = 251 };
 
@@ -143,7 +143,8 @@ typedef union zap_leaf_chunk {
 } zap_leaf_chunk_t;
 _Static_assert(sizeof(zap_leaf_chunk_t) == ZAP_LEAF_CHUNKSIZE, "a chunk is 24 bytes");
 _Static_assert(offsetof(struct zap_leaf_entry, le_cd) == 12, "the cd lies at 12");
-_Static_assert(ZAP_LEAF_NUMCHUNKS(12) == 158 && ZAP_LEAF_NUMCHUNKS(14) == 638 && ZAP_LEAF_NUMCHUNKS(17) == 5118,
+_Static_assert(ZAP_LEAF_NUMCHUNKS(12) == 158 && ZAP_LEAF_NUMCHUNKS(14) == 638 &&
+                   ZAP_LEAF_NUMCHUNKS(17) == 5118,
                "chunks per leaf");
 
 #endif

@@ -36,7 +36,7 @@ typedef struct zap_name {
     const char *zn_name;
     uint32_t zn_len; /* with NUL */
     uint64_t zn_hash;
-    bool zn_hashed; /* false: normalisation beyond what we know, so the true hash is unknown: search everywhere */
+    bool zn_hashed; /* false: we cannot normalise it, so its true hash is unknown: search everywhere */
 } zap_name_t;
 
 /* An array of integers on its way in or out. */
@@ -68,7 +68,7 @@ int mzap_upgrade(zap_t *zap, uint64_t flags, dmu_tx_t *tx);
 /* ---- zap_fat.c ---- */
 typedef struct zap_leaf {
     zap_leaf_phys_t *l_phys;
-    uint8_t l_shift;    /* log2 of its size */
+    uint8_t l_shift; /* log2 of its size */
     uint8_t l_hashbits;
     uint8_t l_namesize; /* bytes of one integer of a name: 1 or 8 */
     dbuf_t *l_db;       /* zap_fat.c only */
@@ -89,7 +89,8 @@ int fzap_closest(zap_t *zap, dbuf_t **keep, uint64_t *hash, uint32_t *cd, zap_at
 #define ZAP_NEED_CD UINT32_MAX
 
 void zap_leaf_format(zap_leaf_t *l, uint64_t prefix, uint16_t prefix_len, bool sorted);
-int zap_leaf_check(const zap_leaf_t *l, uint64_t idx, uint64_t shift); /* is it the leaf of table entry idx? */
+/* Is it the leaf of table entry idx, the table having 2^shift? EIO */
+int zap_leaf_check(const zap_leaf_t *l, uint64_t idx, uint64_t shift);
 int zap_leaf_lookup(const zap_leaf_t *l, const zap_name_t *zn, uint16_t *chunk);
 int zap_leaf_closest(const zap_leaf_t *l, uint64_t hash, uint32_t cd, uint16_t *chunk);
 const struct zap_leaf_entry *zap_leaf_entry(const zap_leaf_t *l, uint16_t chunk); /* NULL: not one */
@@ -101,7 +102,8 @@ int zap_leaf_update(zap_leaf_t *l, uint16_t chunk, const zap_value_t *zv);
 int zap_leaf_remove(zap_leaf_t *l, uint16_t chunk);
 /* Half of l (by the next hash bit) goes to nl. Changes nothing when it fails. */
 int zap_leaf_split(zap_leaf_t *l, zap_leaf_t *nl);
-bool zap_leaf_one_hash(const zap_leaf_t *l, uint64_t hash); /* every entry has this hash: splitting is no use */
+/* Every entry has this hash: splitting is no use. */
+bool zap_leaf_one_hash(const zap_leaf_t *l, uint64_t hash);
 
 static inline uint64_t
 zap_leaf_end(const zap_leaf_t *l) /* the hash after its last; 0: it is the last leaf */

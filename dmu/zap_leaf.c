@@ -108,13 +108,11 @@ array_nchunks(uint64_t bytes)
 static int
 array_read(const zap_leaf_t *l, uint16_t c, void *out, size_t n)
 {
-    for (size_t done = 0; done < n;) {
+    for (uint8_t *p = out, *end = p + n; p < end; p += ZAP_LEAF_ARRAY_BYTES) {
         const zap_leaf_chunk_t *ch = leaf_chunk_typed(l, c, ZAP_CHUNK_ARRAY);
-        size_t take = MIN(n - done, (size_t)ZAP_LEAF_ARRAY_BYTES);
         if (ch == NULL)
             return SET_ERROR(EIO);
-        memcpy((uint8_t *)out + done, ch->l_array.la_array, take);
-        done += take;
+        memcpy(p, ch->l_array.la_array, MIN((size_t)(end - p), (size_t)ZAP_LEAF_ARRAY_BYTES));
         c = ch->l_array.la_next;
     }
     return 0;
@@ -292,7 +290,7 @@ zap_leaf_value(const zap_leaf_t *l, uint16_t c, zap_value_t *zv)
     if (le->le_value_intlen > zv->zv_intlen)
         return SET_ERROR(EINVAL);
     uint64_t len = le->le_value_intlen, n = MIN(zv->zv_num, le->le_value_numints);
-    uint8_t small[64], *raw = n * len <= sizeof(small) ? small : xmalloc(n * len);
+    uint8_t small[64] = {0}, *raw = n * len <= sizeof(small) ? small : xzalloc(n * len);
     int err = array_read(l, le->le_value_chunk, raw, n * len);
     if (err == 0) {
         for (uint64_t i = 0; i < n; i++)
@@ -316,35 +314,35 @@ value_create(zap_leaf_t *l, const zap_value_t *zv, uint16_t *head)
 
 /* ---- names ---- */
 
+/* A name of u64 words becomes hex text, as much of it as there is room for. */
 static int
-name_words(const uint8_t *raw, uint32_t nwords, char *name, size_t room)
+name_of_words(const zap_leaf_t *l, const struct zap_leaf_entry *le, char *name, size_t room)
 {
+    uint8_t raw[256] = {0};
     size_t at = 0;
+    if (le->le_name_numints > sizeof(raw) / 8)
+        return SET_ERROR(EIO);
+    int err = array_read(l, le->le_name_chunk, raw, le->le_name_numints * 8);
     name[0] = 0;
-    for (uint32_t i = 0; i < nwords && at + 18 < room; i++) {
-        uint64_t w = load_be(raw + 8 * i, 8);
-        at += (size_t)snprintf(name + at, room - at, "%s%016llx", i > 0 ? " " : "", (unsigned long long)w);
-    }
-    return 0;
+    for (uint32_t i = 0; i < le->le_name_numints && err == 0 && at + 18 < room; i++)
+        at += (size_t)snprintf(name + at, room - at, "%s%016llx", i > 0 ? " " : "",
+                               (unsigned long long)load_be(raw + (size_t)8 * i, 8));
+    return err;
 }
 
-/* A u64[] name becomes hex text. */
 int
 zap_leaf_name(const zap_leaf_t *l, uint16_t c, char *name, size_t room)
 {
     const struct zap_leaf_entry *le = zap_leaf_entry(l, c);
-    uint8_t words[256];
     if (le == NULL)
         return SET_ERROR(EIO);
-    size_t n = (size_t)le->le_name_numints * l->l_namesize;
-    if (n == 0 || n > (l->l_namesize == 1 ? room : sizeof(words)))
+    if (l->l_namesize != 1)
+        return name_of_words(l, le, name, room);
+    size_t n = le->le_name_numints;
+    if (n == 0 || n > room)
         return SET_ERROR(EIO);
-    int err = array_read(l, le->le_name_chunk, l->l_namesize == 1 ? (void *)name : words, n);
-    if (err == 0 && l->l_namesize != 1)
-        return name_words(words, le->le_name_numints, name, room);
-    if (err == 0 && strnlen(name, n) != n - 1)
-        return SET_ERROR(EIO);
-    return err;
+    int err = array_read(l, le->le_name_chunk, name, n);
+    return err == 0 && strnlen(name, n) != n - 1 ? SET_ERROR(EIO) : err;
 }
 
 /* ---- finding ---- */
@@ -395,12 +393,14 @@ order(uint64_t h1, uint32_t cd1, uint64_t h2, uint32_t cd2)
 
 /* The least entry of a bucket that is not before (hash, cd). ENOENT */
 static int
-bucket_closest(const zap_leaf_t *l, uint32_t bucket, uint64_t hash, uint32_t cd, uint32_t *steps, uint16_t *chunk)
+bucket_closest(const zap_leaf_t *l, uint32_t bucket, uint64_t hash, uint32_t cd, uint32_t *steps,
+               uint16_t *chunk)
 {
     const struct zap_leaf_entry *best = NULL;
     for (uint16_t c = l->l_phys->lh_hash[bucket]; c != ZAP_CHAIN_END;) {
         const struct zap_leaf_entry *le = zap_leaf_entry(l, c);
-        if (le == NULL || (*steps)-- == 0 || !leaf_owns_hash(l, le->le_hash) || leaf_bucket(l, le->le_hash) != bucket)
+        if (le == NULL || (*steps)-- == 0 || !leaf_owns_hash(l, le->le_hash) ||
+            leaf_bucket(l, le->le_hash) != bucket)
             return SET_ERROR(EIO);
         if (order(le->le_hash, le->le_cd, hash, cd) >= 0 &&
             (best == NULL || order(le->le_hash, le->le_cd, best->le_hash, best->le_cd) < 0)) {
@@ -543,7 +543,8 @@ zap_leaf_remove(zap_leaf_t *l, uint16_t c)
 {
     struct zap_leaf_entry *e = &leaf_chunk(l, c)->l_entry;
     uint16_t *link = &l->l_phys->lh_hash[leaf_bucket(l, e->le_hash)];
-    if (array_length(l, e->le_name_chunk) < 0 || array_length(l, e->le_value_chunk) < 0 || l->l_phys->lh_nentries == 0)
+    if (array_length(l, e->le_name_chunk) < 0 || array_length(l, e->le_value_chunk) < 0 ||
+        l->l_phys->lh_nentries == 0)
         return SET_ERROR(EIO);
     for (uint32_t steps = leaf_nchunks(l); *link != c; steps--) {
         zap_leaf_chunk_t *ch = leaf_chunk_typed(l, *link, ZAP_CHUNK_ENTRY);
@@ -565,7 +566,8 @@ static int
 array_copy(const zap_leaf_t *from, uint16_t c, zap_leaf_t *to, size_t n, uint16_t *head)
 {
     uint8_t *raw = xmalloc(n + 1);
-    int err = n > (size_t)leaf_nchunks(from) * ZAP_LEAF_ARRAY_BYTES ? SET_ERROR(EIO) : array_read(from, c, raw, n);
+    int err =
+        n > (size_t)leaf_nchunks(from) * ZAP_LEAF_ARRAY_BYTES ? SET_ERROR(EIO) : array_read(from, c, raw, n);
     if (err == 0)
         err = array_create(to, raw, n, head);
     free(raw);
@@ -580,7 +582,8 @@ entry_copy(const zap_leaf_t *from, const struct zap_leaf_entry *le, zap_leaf_t *
         return SET_ERROR(EIO);
     struct zap_leaf_entry *e = &leaf_chunk(to, c)->l_entry;
     *e = *le;
-    int err = array_copy(from, le->le_name_chunk, to, (size_t)le->le_name_numints * from->l_namesize, &e->le_name_chunk);
+    int err = array_copy(from, le->le_name_chunk, to, (size_t)le->le_name_numints * from->l_namesize,
+                         &e->le_name_chunk);
     if (err == 0)
         err = array_copy(from, le->le_value_chunk, to, (size_t)le->le_value_numints * le->le_value_intlen,
                          &e->le_value_chunk);
@@ -597,7 +600,8 @@ bucket_split(const zap_leaf_t *l, uint32_t bucket, uint64_t hashbit, zap_leaf_t 
     int err = 0;
     for (uint16_t c = l->l_phys->lh_hash[bucket]; c != ZAP_CHAIN_END && err == 0;) {
         const struct zap_leaf_entry *le = zap_leaf_entry(l, c);
-        if (le == NULL || (*steps)-- == 0 || !leaf_owns_hash(l, le->le_hash) || !intlen_valid(le->le_value_intlen))
+        if (le == NULL || (*steps)-- == 0 || !leaf_owns_hash(l, le->le_hash) ||
+            !intlen_valid(le->le_value_intlen))
             return SET_ERROR(EIO);
         err = entry_copy(l, le, half[(le->le_hash & hashbit) != 0]);
         c = le->le_next;

@@ -167,7 +167,8 @@ mzap_build_index(zap_t *zap)
         slot_name(e, name);
         zap_name_t zn;
         VERIFY0(zap_name_init(zap, &zn, name));
-        mi->mi_place[mi->mi_count++] = (mzap_place_t){(uint32_t)(zn.zn_hash >> (64 - MZAP_HASHBITS)), e->mze_cd, s};
+        mi->mi_place[mi->mi_count++] =
+            (mzap_place_t){(uint32_t)(zn.zn_hash >> (64 - MZAP_HASHBITS)), e->mze_cd, s};
     }
     qsort(mi->mi_place, mi->mi_count, sizeof(mzap_place_t), place_cmp);
     index_make_unique(mi);
@@ -376,7 +377,8 @@ mzap_check_names(const zap_t *zap)
     char name[MZAP_NAME_LEN];
     for (uint32_t s = 0; s < mzap_slots(zap); s++) {
         zap_name_t zn;
-        if (slot_name(&mzap_phys(zap)->mz_ent[s], name) != 0 && zap_name_init(zap, &zn, name) == 0 && !zn.zn_hashed)
+        if (slot_name(&mzap_phys(zap)->mz_ent[s], name) != 0 && zap_name_init(zap, &zn, name) == 0 &&
+            !zn.zn_hashed)
             return SET_ERROR(ENOTSUP);
     }
     return 0;

@@ -253,7 +253,8 @@ raw_list(uint32_t bonuslen, const bpobj_phys_t *phys)
     uint64_t object;
     dmu_buf_t *db;
     dmu_tx_t *tx = minipool_tx(mp);
-    ck_assert_int_eq(dmu_object_alloc(mp->mp_os, DMU_OT_BPOBJ, 4096, DMU_OT_BPOBJ_HDR, bonuslen, 0, tx, &object), 0);
+    ck_assert_int_eq(
+        dmu_object_alloc(mp->mp_os, DMU_OT_BPOBJ, 4096, DMU_OT_BPOBJ_HDR, bonuslen, 0, tx, &object), 0);
     ck_assert_int_eq(dmu_bonus_hold(mp->mp_os, object, &db), 0);
     dmu_buf_will_dirty(db, tx);
     memcpy(db->db_data, phys, MIN(bonuslen, sizeof(*phys)));
@@ -315,7 +316,7 @@ END_TEST
 
 /* ---- space maps ---- */
 
-#define MS_SIZE (4ULL << 20)
+#define MS_SIZE  (4ULL << 20)
 #define MS_SHIFT 9
 
 typedef struct replay {
@@ -459,7 +460,8 @@ write_log(uint64_t object, const uint64_t *w, uint64_t n)
 /* Entries by hand: one word, debug, two words (feature spacemap_v2). */
 START_TEST(space_map_words)
 {
-    uint64_t w[] = {5ULL << 16 | 2, 2ULL << 62 | 77, 3ULL << 62 | 99ULL << 24 | 0xffffff, 1000, 6ULL << 16 | 1ULL << 15 | 0};
+    uint64_t w[] = {5ULL << 16 | 2, 2ULL << 62 | 77, 3ULL << 62 | 99ULL << 24 | 0xffffff, 1000,
+                    6ULL << 16 | 1ULL << 15 | 0};
     uint64_t object = new_map();
     write_log(object, w, 5);
     space_map_t *sm = open_map(object);
@@ -467,7 +469,8 @@ START_TEST(space_map_words)
     ck_assert_int_eq(space_map_iterate(sm, replay_cb, &r), 0);
     ck_assert_uint_eq(r.r_n, 3);
     ck_assert(range_tree_contains(r.r_rt, 5 * 512, 512) && !range_tree_overlaps(r.r_rt, 6 * 512, 512));
-    ck_assert(range_tree_contains(r.r_rt, 7 * 512, 512) && range_tree_contains(r.r_rt, 1000 * 512, 100 * 512));
+    ck_assert(range_tree_contains(r.r_rt, 7 * 512, 512) &&
+              range_tree_contains(r.r_rt, 1000 * 512, 100 * 512));
     ck_assert_uint_eq(range_tree_space(r.r_rt), 102 * 512);
     range_tree_destroy(r.r_rt);
     space_map_close(sm);

@@ -66,8 +66,16 @@ static calls_t
 run(uint64_t since, int flags, const zbookmark_t *resume, int want, traverse_stats_t *st)
 {
     calls_t c = {.c_stop = UINT64_MAX};
-    ck_assert_int_eq(traverse_objset(mp->mp_spa, &mp->mp_root, 0, since, flags, resume, traverse_cb, &c, st), want);
+    ck_assert_int_eq(traverse_objset(mp->mp_spa, &mp->mp_root, 0, since, flags, resume, traverse_cb, &c, st),
+                     want);
     return c;
+}
+
+static bool
+same_call(const callrec_t *a, const callrec_t *b)
+{
+    return memcmp(&a->cr_zb, &b->cr_zb, sizeof(a->cr_zb)) == 0 && a->cr_birth == b->cr_birth &&
+           a->cr_hole == b->cr_hole && a->cr_post == b->cr_post && a->cr_err == b->cr_err;
 }
 
 static void
@@ -75,11 +83,12 @@ compare(const calls_t *got, const calls_t *want, uint64_t from)
 {
     for (uint64_t i = 0; i < got->c_n && from + i < want->c_n; i++) {
         const callrec_t *a = &got->c_rec[i], *b = &want->c_rec[from + i];
-        if (memcmp(a, b, sizeof(*a)) != 0)
-            ck_abort_msg("call %d: got (%d %d %d) birth %d hole %d post %d, want (%d %d %d) birth %d hole %d post %d", (int)i,
-                         (int)a->cr_zb.zb_object, (int)a->cr_zb.zb_level, (int)a->cr_zb.zb_blkid, (int)a->cr_birth, a->cr_hole,
-                         a->cr_post, (int)b->cr_zb.zb_object, (int)b->cr_zb.zb_level, (int)b->cr_zb.zb_blkid,
-                         (int)b->cr_birth, b->cr_hole, b->cr_post);
+        if (!same_call(a, b))
+            ck_abort_msg(
+                "call %d: got (%d %d %d) birth %d hole %d post %d, want (%d %d %d) birth %d hole %d post %d",
+                (int)i, (int)a->cr_zb.zb_object, (int)a->cr_zb.zb_level, (int)a->cr_zb.zb_blkid,
+                (int)a->cr_birth, a->cr_hole, a->cr_post, (int)b->cr_zb.zb_object, (int)b->cr_zb.zb_level,
+                (int)b->cr_zb.zb_blkid, (int)b->cr_birth, b->cr_hole, b->cr_post);
     }
     ck_assert_uint_eq(got->c_n, want->c_n - from);
 }
@@ -99,7 +108,8 @@ brute_bp(brute_t *b, const blkptr_t *bp, const dnode_phys_t *dnp, zbookmark_t zb
 {
     uint32_t shift = dnp->dn_indblkshift - 7u;
     bool spill = zb.zb_blkid == DMU_SPILL_BLKID, hole = BP_IS_HOLE(bp);
-    bool new = parent_new && (hole ? bp->blk_birth == 0 || bp->blk_birth > b->b_since : bp->blk_birth > b->b_since);
+    bool new =
+        parent_new && (hole ? bp->blk_birth == 0 || bp->blk_birth > b->b_since : bp->blk_birth > b->b_since);
     arc_buf_t *buf = NULL;
     if (hole) {
         if (new && (spill || zb.zb_blkid << (shift * (unsigned)zb.zb_level) <= dnp->dn_maxblkid))
@@ -113,7 +123,8 @@ brute_bp(brute_t *b, const blkptr_t *bp, const dnode_phys_t *dnp, zbookmark_t zb
     if (zb.zb_level > 0 || zb.zb_object == 0)
         ck_assert_int_eq(arc_read(mp->mp_spa, bp, NULL, 0, &buf), 0);
     for (uint64_t i = 0; zb.zb_level > 0 && i < 1ULL << shift; i++)
-        brute_bp(b, (blkptr_t *)buf->b_data + i, dnp, (zbookmark_t){0, zb.zb_object, zb.zb_level - 1, (zb.zb_blkid << shift) + i}, new);
+        brute_bp(b, (blkptr_t *)buf->b_data + i, dnp,
+                 (zbookmark_t){0, zb.zb_object, zb.zb_level - 1, (zb.zb_blkid << shift) + i}, new);
     if (zb.zb_level == 0 && zb.zb_object == 0 && new)
         brute_dnodes(b, bp, buf, zb.zb_blkid * 32);
     arc_buf_rele(buf);
@@ -125,7 +136,8 @@ static void
 brute_dnode(brute_t *b, const dnode_phys_t *dnp, uint64_t object)
 {
     for (uint64_t i = 0; i < dnp->dn_nblkptr; i++)
-        brute_bp(b, (const blkptr_t *)dnp->dn_blkptr + i, dnp, (zbookmark_t){0, object, dnp->dn_nlevels - 1, i}, true);
+        brute_bp(b, (const blkptr_t *)dnp->dn_blkptr + i, dnp,
+                 (zbookmark_t){0, object, dnp->dn_nlevels - 1, i}, true);
     if (dnp->dn_flags & DNODE_FLAG_SPILL_BLKPTR)
         brute_bp(b, dnode_phys_spill(dnp), dnp, (zbookmark_t){0, object, 0, DMU_SPILL_BLKID}, true);
 }
@@ -186,7 +198,8 @@ new_object(dmu_tx_t *tx)
     uint64_t obj;
     bool spill = rnd(4) == 0; /* takes the room of the other pointers */
     ck_assert_int_eq(dmu_object_alloc(mp->mp_os, rnd(3) ? DMU_OT_PLAIN_OTHER : DMU_OT_UINT64_OTHER, 512,
-                                      spill ? DMU_OT_SA : DMU_OT_NONE, spill ? 64 : 0, sizes[rnd(3)], tx, &obj),
+                                      spill ? DMU_OT_SA : DMU_OT_NONE, spill ? 64 : 0, sizes[rnd(3)], tx,
+                                      &obj),
                      0);
     object[nobjects++] = obj;
     if (spill) {
@@ -215,7 +228,8 @@ change(dmu_tx_t *tx)
         return;
     }
     if (rnd(5) == 0) {
-        ck_assert_int_eq(dmu_free_range(mp->mp_os, object[i], at * 512, rnd(3) == 0 ? DMU_OBJECT_END : n * 512, tx), 0);
+        ck_assert_int_eq(
+            dmu_free_range(mp->mp_os, object[i], at * 512, rnd(3) == 0 ? DMU_OBJECT_END : n * 512, tx), 0);
         return;
     }
     for (size_t k = 0; k < sizeof(buf); k++)
@@ -240,7 +254,8 @@ some_txgs(int txgs, int changes)
 
 START_TEST(against_brute_force)
 {
-    static const int flags[] = {TRAVERSE_PRE, TRAVERSE_POST, TRAVERSE_PRE | TRAVERSE_POST | TRAVERSE_PREFETCH};
+    static const int flags[] = {TRAVERSE_PRE, TRAVERSE_POST,
+                                TRAVERSE_PRE | TRAVERSE_POST | TRAVERSE_PREFETCH};
     nobjects = 0;
     for (int round = 0; round < 30; round++) {
         some_txgs(3, round % 5 == 0 ? 60 : 6);
@@ -291,10 +306,12 @@ START_TEST(resume_gone)
         ck_assert_uint_le(rest.c_n, all.c_n);
         compare(&rest, &all, all.c_n - rest.c_n);
         if (rest.c_n > 0)
-            ck_assert_uint_ge(rest.c_rec[0].cr_zb.zb_object == 0 ? UINT64_MAX : rest.c_rec[0].cr_zb.zb_object, 1);
+            ck_assert_uint_ge(rest.c_rec[0].cr_zb.zb_object == 0 ? UINT64_MAX : rest.c_rec[0].cr_zb.zb_object,
+                              1);
         for (uint64_t i = 0; i < rest.c_n; i++) {
             const zbookmark_t *r = &rest.c_rec[i].cr_zb;
-            uint64_t last = r->zb_level == ZB_DNODE_LEVEL && r->zb_blkid > 0 ? r->zb_object + r->zb_blkid - 1 : r->zb_object;
+            uint64_t last = r->zb_level == ZB_DNODE_LEVEL && r->zb_blkid > 0 ? r->zb_object + r->zb_blkid - 1
+                                                                             : r->zb_object;
             ck_assert(r->zb_object == 0 || last >= zb.zb_object);
         }
         free(rest.c_rec);
@@ -308,14 +325,16 @@ START_TEST(skip_and_stop)
     nobjects = 0;
     some_txgs(4, 60);
     calls_t all = run(0, TRAVERSE_PRE, NULL, 0, NULL), c = {.c_stop = UINT64_MAX, .c_skip_odd = true};
-    ck_assert_int_eq(traverse_objset(mp->mp_spa, &mp->mp_root, 0, 0, TRAVERSE_PRE, NULL, traverse_cb, &c, NULL), 0);
+    ck_assert_int_eq(
+        traverse_objset(mp->mp_spa, &mp->mp_root, 0, 0, TRAVERSE_PRE, NULL, traverse_cb, &c, NULL), 0);
     uint64_t n = 0;
     for (uint64_t i = 0; i < all.c_n; i++)
         n += all.c_rec[i].cr_zb.zb_object % 2 == 0 || all.c_rec[i].cr_zb.zb_level == ZB_DNODE_LEVEL;
     ck_assert_uint_eq(c.c_n, n);
     free(c.c_rec);
     c = (calls_t){.c_stop = all.c_n / 2};
-    ck_assert_int_eq(traverse_objset(mp->mp_spa, &mp->mp_root, 0, 0, TRAVERSE_PRE, NULL, traverse_cb, &c, NULL), EINTR);
+    ck_assert_int_eq(
+        traverse_objset(mp->mp_spa, &mp->mp_root, 0, 0, TRAVERSE_PRE, NULL, traverse_cb, &c, NULL), EINTR);
     ck_assert_uint_eq(c.c_n, all.c_n / 2);
     free(c.c_rec);
     free(all.c_rec);
@@ -355,7 +374,8 @@ visited_after_changes(uint64_t nblocks, uint64_t k, uint64_t *read)
 
 START_TEST(cost)
 {
-    uint64_t read1, read16, small = visited_after_changes(1000, 10, &read1), large = visited_after_changes(16000, 10, &read16);
+    uint64_t read1, read16, small = visited_after_changes(1000, 10, &read1),
+                            large = visited_after_changes(16000, 10, &read16);
     ck_assert_uint_lt(large, 2 * small);
     ck_assert_uint_lt(read16, 2 * read1);
     ck_assert_uint_lt(large, 200);
@@ -369,7 +389,8 @@ static void
 ruin(const blkptr_t *bp)
 {
     for (int d = 0; d < bp_get_ndvas(bp); d++)
-        faultdisk_corrupt(mp->mp_fd, DVA_GET_OFFSET(&bp->blk_dva[d]) + VDEV_LABEL_START_SIZE, BP_GET_PSIZE(bp));
+        faultdisk_corrupt(mp->mp_fd, DVA_GET_OFFSET(&bp->blk_dva[d]) + VDEV_LABEL_START_SIZE,
+                          BP_GET_PSIZE(bp));
     arc_forget(mp->mp_spa, bp);
 }
 
@@ -384,7 +405,8 @@ static int
 find_cb(void *arg, const traverse_block_t *tb)
 {
     find_t *f = arg;
-    if (tb->tb_zb.zb_level != f->f_level || tb->tb_zb.zb_object == 0 || BP_IS_HOLE(tb->tb_bp) || f->f_skip-- > 0)
+    if (tb->tb_zb.zb_level != f->f_level || tb->tb_zb.zb_object == 0 || BP_IS_HOLE(tb->tb_bp) ||
+        f->f_skip-- > 0)
         return 0;
     f->f_bp = *tb->tb_bp;
     f->f_zb = tb->tb_zb;
@@ -397,7 +419,8 @@ START_TEST(unreadable)
     some_txgs(6, 80);
     calls_t all = run(0, TRAVERSE_PRE | TRAVERSE_POST, NULL, 0, NULL);
     find_t f = {.f_level = 1 + _i, .f_skip = 3};
-    ck_assert_int_eq(traverse_objset(mp->mp_spa, &mp->mp_root, 0, 0, TRAVERSE_PRE, NULL, find_cb, &f, NULL), EINTR);
+    ck_assert_int_eq(traverse_objset(mp->mp_spa, &mp->mp_root, 0, 0, TRAVERSE_PRE, NULL, find_cb, &f, NULL),
+                     EINTR);
     ruin(&f.f_bp);
     calls_t c = run(0, TRAVERSE_PRE | TRAVERSE_POST, NULL, ECKSUM, NULL);
     free(c.c_rec);

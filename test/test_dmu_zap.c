@@ -498,7 +498,8 @@ START_TEST(damage)
     for (int i = 0; i < (fat ? 1000 : 60); i++) {
         snprintf(name, sizeof(name), "name %d", i);
         dmu_tx_t *tx = minipool_tx(mp);
-        ck_assert_int_eq(zap_add(mp->mp_os, z, name, 8, fat && i % 50 == 0 ? 2 : 1, (uint64_t[]){1, 2}, tx), 0);
+        ck_assert_int_eq(zap_add(mp->mp_os, z, name, 8, fat && i % 50 == 0 ? 2 : 1, (uint64_t[]){1, 2}, tx),
+                         0);
         dmu_tx_commit(tx);
     }
     ck_assert_int_eq(dmu_object_info(mp->mp_os, z, &doi), 0);
@@ -508,7 +509,8 @@ START_TEST(damage)
     for (int round = 0; round < 1500; round++) {
         dmu_tx_t *tx = minipool_tx(mp);
         ck_assert_int_eq(dmu_object_info(mp->mp_os, z, &doi), 0);
-        if (doi.doi_data_block_size != bs || doi.doi_max_offset != nblocks * bs) { /* grown or turned fat: as it was */
+        if (doi.doi_data_block_size != bs ||
+            doi.doi_max_offset != nblocks * bs) { /* grown or turned fat: as it was */
             ck_assert_int_eq(dmu_free_range(mp->mp_os, z, 0, DMU_OBJECT_END, tx), 0);
             ck_assert_int_eq(dmu_object_set_blocksize(mp->mp_os, z, (uint32_t)bs, tx), 0);
         }
@@ -538,7 +540,8 @@ reader(void *arg)
             zap_cursor_t zc;
             zap_attribute_t za;
             int n = 0;
-            for (zap_cursor_init(&zc, mp->mp_os, shared_zap); zap_cursor_retrieve(&zc, &za) == 0; zap_cursor_advance(&zc))
+            for (zap_cursor_init(&zc, mp->mp_os, shared_zap); zap_cursor_retrieve(&zc, &za) == 0;
+                 zap_cursor_advance(&zc))
                 n += strncmp(za.za_name, "stay", 4) == 0;
             zap_cursor_fini(&zc);
             ck_assert_int_eq(n, 300);
@@ -593,7 +596,8 @@ print_rate(const char *what, uint64_t n, uint64_t t0)
 
 START_TEST(speed)
 {
-    uint64_t n = getenv("COWBIRD_TEST_SPEED") != NULL && _i == 1 ? 1000000 : 20000, z = new_zap(0), t0 = gethrtime(), v, k = 0;
+    uint64_t n = getenv("COWBIRD_TEST_SPEED") != NULL && _i == 1 ? 1000000 : 20000, z = new_zap(0),
+             t0 = gethrtime(), v, k = 0;
     char name[64];
     for (uint64_t i = 0; i < n; i++) {
         snprintf(name, sizeof(name), "file-%06llu.txt", (unsigned long long)i);

@@ -33,7 +33,10 @@ static model_entry_t model[MODEL_MAX];
 static zap_leaf_t
 new_leaf(int shift)
 {
-    zap_leaf_t l = {.l_phys = aligned_alloc(4096, MAX(4096, 1 << shift)), .l_shift = (uint8_t)shift, .l_hashbits = 28, .l_namesize = 1};
+    zap_leaf_t l = {.l_phys = aligned_alloc(4096, MAX(4096, 1 << shift)),
+                    .l_shift = (uint8_t)shift,
+                    .l_hashbits = 28,
+                    .l_namesize = 1};
     zap_leaf_format(&l, 0, 0, true);
     return l;
 }
@@ -146,7 +149,8 @@ static uint32_t
 free_chunks(const zap_leaf_t *l)
 {
     uint32_t n = 0, used = 0;
-    const zap_leaf_chunk_t *ch = (const zap_leaf_chunk_t *)(l->l_phys->lh_hash + (1u << ZAP_LEAF_HASH_SHIFT(l->l_shift)));
+    const zap_leaf_chunk_t *ch =
+        (const zap_leaf_chunk_t *)(l->l_phys->lh_hash + (1u << ZAP_LEAF_HASH_SHIFT(l->l_shift)));
     for (uint16_t c = l->l_phys->lh_freelist; c != ZAP_CHAIN_END; c = ch[c].l_free.lf_next)
         n++;
     for (uint32_t c = 0; c < ZAP_LEAF_NUMCHUNKS(l->l_shift); c++)
@@ -348,13 +352,13 @@ START_TEST(swap_znode)
     for (int i = 0; i < 22; i++)
         room[i] = __builtin_bswap64((uint64_t)i + 1);
     uint8_t *acl = p + 176;
-    acl[11] = 24; /* size */
-    acl[13] = 1;  /* version */
-    acl[15] = 2;  /* count */
-    acl[17] = 1, acl[18] = 0x10, acl[23] = 0x7f;         /* deny, owner */
-    acl[25] = 0, acl[26] = 0, acl[31] = 0x3;             /* allow, a user */
-    acl[39] = 0x2a;                                      /* fuid 42 */
-    memcpy(p + 264, "link", 4);
+    acl[11] = 24;                                /* size */
+    acl[13] = 1;                                 /* version */
+    acl[15] = 2;                                 /* count */
+    acl[17] = 1, acl[18] = 0x10, acl[23] = 0x7f; /* deny, owner */
+    acl[25] = 0, acl[26] = 0, acl[31] = 0x3;     /* allow, a user */
+    acl[39] = 0x2a;                              /* fuid 42 */
+    memcpy(p + 264, "link", 5);
     dmu_byteswap(DMU_BSWAP_ZNODE, p, 272);
     ck_assert_uint_eq(room[0], 1);
     ck_assert_uint_eq(room[21], 22);
@@ -374,14 +378,18 @@ START_TEST(swap_dnodes)
 {
     static uint64_t room[2048];
     dnode_phys_t *dn = (dnode_phys_t *)room;
-    dn[0] = (dnode_phys_t){.dn_type = DMU_OT_DSL_DIR, .dn_nblkptr = 1, .dn_nlevels = 1, .dn_bonustype = DMU_OT_DSL_DIR};
+    dn[0] = (dnode_phys_t){
+        .dn_type = DMU_OT_DSL_DIR, .dn_nblkptr = 1, .dn_nlevels = 1, .dn_bonustype = DMU_OT_DSL_DIR};
     dn[0].dn_datablkszsec = __builtin_bswap16(1);
     dn[0].dn_bonuslen = __builtin_bswap16(256);
     dn[0].dn_maxblkid = __builtin_bswap64(5);
     dn[0].dn_blkptr[0].blk_birth = __builtin_bswap64(77);
     ((uint64_t *)dnode_phys_bonus(&dn[0]))[31] = __builtin_bswap64(31);
-    dn[1] = (dnode_phys_t){.dn_type = DMU_OT_PLAIN_FILE_CONTENTS, .dn_nblkptr = 1, .dn_extra_slots = 1,
-                           .dn_bonustype = DMU_OT_SA, .dn_flags = DNODE_FLAG_SPILL_BLKPTR};
+    dn[1] = (dnode_phys_t){.dn_type = DMU_OT_PLAIN_FILE_CONTENTS,
+                           .dn_nblkptr = 1,
+                           .dn_extra_slots = 1,
+                           .dn_bonustype = DMU_OT_SA,
+                           .dn_flags = DNODE_FLAG_SPILL_BLKPTR};
     dn[1].dn_bonuslen = __builtin_bswap16(400);
     dnode_phys_spill(&dn[1])->blk_birth = __builtin_bswap64(99);
     dn[3].dn_type = DMU_OT_ZNODE;

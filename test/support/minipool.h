@@ -28,7 +28,8 @@ typedef struct minipool {
     dmu_objset_type_t mp_type;
 } minipool_t;
 
-static const objset_props_t minipool_props = {.op_compress = ZIO_COMPRESS_LZ4, .op_copies = 1, .op_lz4 = true, .op_recordsize = 16384};
+static const objset_props_t minipool_props = {
+    .op_compress = ZIO_COMPRESS_LZ4, .op_copies = 1, .op_lz4 = true, .op_recordsize = 16384};
 
 static void
 minipool_killed(void *arg, const blkptr_t *bp, dmu_tx_t *tx)
@@ -82,14 +83,18 @@ static inline minipool_t *
 minipool_create_type(uint64_t size, dmu_objset_type_t type)
 {
     minipool_t *mp = xzalloc(sizeof(*mp));
-    spa_create_args_t args = {.sca_name = "mini", .sca_path = "/mini", .sca_ashift = 9, .sca_version = SPA_VERSION,
+    spa_create_args_t args = {.sca_name = "mini",
+                              .sca_path = "/mini",
+                              .sca_ashift = 9,
+                              .sca_version = SPA_VERSION,
                               .sca_checksum = ZIO_CHECKSUM_FLETCHER_4};
     mp->mp_fd = faultdisk_create(size);
     disk_t disk = faultdisk_disk(mp->mp_fd);
     ck_assert_int_eq(spa_create(&disk, &args, &mp->mp_spa), 0);
     mp->mp_create = true;
     mp->mp_type = type;
-    mp->mp_ts = txg_start(mp->mp_spa, TXG_INITIAL - 1, minipool_sync_txg, minipool_pending, mp, 64 << 20, 5000);
+    mp->mp_ts =
+        txg_start(mp->mp_spa, TXG_INITIAL - 1, minipool_sync_txg, minipool_pending, mp, 64 << 20, 5000);
     ck_assert_int_eq(txg_wait_synced(mp->mp_ts, 0), 0);
     ck_assert_ptr_nonnull(mp->mp_os);
     return mp;
@@ -114,7 +119,8 @@ minipool_reopen(minipool_t *mp)
     minipool_sync(mp);
     minipool_sync(mp); /* nothing is dirty any more, whatever was in flight */
     objset_close(mp->mp_os);
-    ck_assert_int_eq(objset_open(mp->mp_spa, mp->mp_ts, &mp->mp_root, 0, &hooks, &minipool_props, &mp->mp_os), 0);
+    ck_assert_int_eq(objset_open(mp->mp_spa, mp->mp_ts, &mp->mp_root, 0, &hooks, &minipool_props, &mp->mp_os),
+                     0);
 }
 
 /* An assigned tx without holds: nothing here runs out of space. */
