@@ -320,7 +320,7 @@ use_up(spa_t *spa, uint64_t room)
     }
 }
 
-/* After the commit of T, the states of T - 1 and T - 2 are still whole. */
+/* While T is written, the states of T - 1, T - 2 and T - 3 stay whole: so they are after its commit. */
 START_TEST(previous_states)
 {
     faultdisk_t *fd = faultdisk_create(64 << 20);
@@ -332,7 +332,7 @@ START_TEST(previous_states)
     for (int i = 0; i < 50; i++) {
         ck_assert_int_eq(mini_txg(&m), 0);
         roots[m.txg] = m.root;
-        for (uint64_t t = MAX(m.txg - 2, TXG_FIRST); t <= m.txg; t++)
+        for (uint64_t t = MAX(m.txg - 3, TXG_FIRST); t <= m.txg; t++)
             state_check(m.spa, t, &roots[t], slots);
     }
     spa_close(m.spa);
