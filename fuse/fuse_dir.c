@@ -5,7 +5,6 @@
  * Names that belong to a child dataset or to .zfs are taken (EEXIST) and stay (EBUSY): commands create and destroy those.
  * Nothing goes from one file system to another (EXDEV), and nothing is made inside .zfs (EPERM).
  */
-#include <fcntl.h>
 #include "mount_impl.h"
 
 static zpl_cred_t
@@ -80,40 +79,6 @@ op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *na
     else
         err = zpl_symlink(dn->n_zp, name, target, &cr, &zp);
     reply_made(req, dn, err, zp);
-}
-
-void
-op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *fi)
-{
-    node_t *dn, *n;
-    znode_t *zp;
-    struct fuse_entry_param e;
-    fuse_mount_t *fm = req_mount(req);
-    zpl_cred_t cr = req_cred(req);
-    int err = dir_enter(req, parent, name, EEXIST, &dn);
-    if (err != 0) {
-        fuse_reply_err(req, err);
-        return;
-    }
-    err = zpl_mknod(dn->n_zp, name, (mode & 07777) | S_IFREG, 0, &cr, &zp);
-    if (err == EEXIST && !(fi->flags & O_EXCL))
-        err = SET_ERROR(ESTALE); /* someone was faster: the kernel looks again */
-    if (err == 0)
-        err = entry_fill(dn->n_mf, zp, &e);
-    if (err == 0)
-        err = node_enter_second(dn, e.ino, &n);
-    if (err == 0) {
-        node_opened(n, fi->flags);
-        node_leave_second(n);
-    }
-    node_leave(dn);
-    fi->keep_cache = 1;
-    if (err != 0) {
-        fuse_reply_err(req, err);
-    } else if (fuse_reply_create(req, &e, fi) != 0) {
-        node_closed(fm, e.ino, fi->flags);
-        node_forget(fm, e.ino, 1);
-    }
 }
 
 void

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * fuse_file.c - requests on files: open, read, write, fsync and relatives.
+ * fuse_file.c - requests on files: read, write, fsync and relatives.
  *
  * A write request's data is copied once: from where the request was read to, into the object's buffers. A read's answer likewise:
  * into this thread's buffer, from where the kernel takes it.
@@ -11,30 +11,6 @@
 #include <fcntl.h>
 #include <unistd.h>
 #include "mount_impl.h"
-
-void
-op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
-{
-    node_t *n;
-    fuse_mount_t *fm = req_mount(req);
-    int err = file_enter(req, ino, &n);
-    if (err == 0) {
-        node_opened(n, fi->flags);
-        node_leave(n);
-    }
-    fi->keep_cache = 1; /* nobody but the kernel changes contents */
-    if (err != 0)
-        fuse_reply_err(req, err);
-    else if (fuse_reply_open(req, fi) != 0)
-        node_closed(fm, ino, fi->flags);
-}
-
-void
-op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
-{
-    node_closed(req_mount(req), ino, fi->flags);
-    fuse_reply_err(req, 0);
-}
 
 void
 op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
@@ -119,17 +95,53 @@ op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t len, str
     fuse_reply_err(req, err);
 }
 
-/* SEEK_DATA and SEEK_HOLE. The kernel asks without writing dirty pages first: dropping its pages makes it write them. */
+/* The kernel's handle of a cached inode (FILEID_INO64_GEN): what name_to_handle_at() would say. */
+typedef struct fuse_handle {
+    struct file_handle fh_head;
+    uint32_t fh_node[2], fh_gen;
+} fuse_handle_t;
+
+/* Root may open a file by its number; that alone asks us nothing. */
+static int
+open_node(fuse_mount_t *fm, node_t *n)
+{
+    fuse_handle_t fh = {.fh_head = {.handle_bytes = 3 * sizeof(uint32_t), .handle_type = 0x81}};
+    fh.fh_node[0] = (uint32_t)(n->n_id >> 32);
+    fh.fh_node[1] = (uint32_t)n->n_id;
+    fh.fh_gen = (uint32_t)zpl_znode_gen(n->n_zp);
+    int dir = open(fm->fm_dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (dir < 0)
+        return -1;
+    int fd = open_by_handle_at(dir, &fh.fh_head, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    close(dir);
+    return fd;
+}
+
+/*
+ * The kernel asks for SEEK_DATA and SEEK_HOLE without writing dirty pages first. We make it: through a file descriptor of our own, or, without
+ * the right to have one, by having it drop its pages, which it writes before. Other threads serve these writes.
+ */
+static void
+write_back(fuse_mount_t *fm, node_t *n)
+{
+    if (zpl_fs_readonly(n->n_mf->mf_zfs))
+        return;
+    int fd = geteuid() == 0 ? open_node(fm, n) : -1;
+    int all = SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;
+    if (fd < 0 || sync_file_range(fd, 0, 0, (unsigned)all) != 0)
+        (void)fuse_lowlevel_notify_inval_inode(fm->fm_se, n->n_id, 0, 0);
+    if (fd >= 0)
+        close(fd);
+}
+
 void
 op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence, struct fuse_file_info *fi)
 {
     node_t *n;
-    fuse_mount_t *fm = req_mount(req);
     uint64_t pos = (uint64_t)off;
     int err = whence != SEEK_DATA && whence != SEEK_HOLE ? SET_ERROR(EINVAL) : file_enter(req, ino, &n);
     if (err == 0) {
-        if (node_has_writers(n))
-            (void)fuse_lowlevel_notify_inval_inode(fm->fm_se, ino, 0, 0);
+        write_back(req_mount(req), n);
         err = off < 0 ? SET_ERROR(ENXIO) : zpl_seek(n->n_zp, whence == SEEK_HOLE, &pos);
         node_leave(n);
     }

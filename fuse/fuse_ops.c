@@ -11,8 +11,10 @@
  * The kernel checks permissions (default_permissions) and keeps attributes, entries and pages for ever; with its writeback
  * cache it also owns size and times of files being written, and tells us later by setattr. invalidate.c is the way back.
  *
- * Opens are counted, as a dataset with open files must not be taken away; opendir is not: answering it ENOSYS once
- * makes the kernel keep directory listings too.
+ * Opening and closing concerns the kernel alone: open and opendir are answered ENOSYS once, then no longer asked, and nothing that
+ * was cached is dropped (half the cost of reading a small file, all of it when it is cached). A file that was unlinked while open
+ * lives by the kernel's lookup of its node. create likewise, so that the kernel uses mknod: one answer, no release.
+ * Who has files open is found out when someone wants to know: inuse.c.
  */
 #include <fcntl.h>
 #include <sys/statvfs.h>
@@ -228,8 +230,8 @@ static void
 op_init(void *userdata, struct fuse_conn_info *conn)
 {
     unsigned want = FUSE_CAP_ASYNC_READ | FUSE_CAP_WRITEBACK_CACHE | FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_READDIRPLUS |
-                    FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_ASYNC_DIO | FUSE_CAP_CACHE_SYMLINKS | FUSE_CAP_NO_OPENDIR_SUPPORT |
-                    FUSE_CAP_EXPLICIT_INVAL_DATA | FUSE_CAP_EXPORT_SUPPORT;
+                    FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_ASYNC_DIO | FUSE_CAP_CACHE_SYMLINKS | FUSE_CAP_NO_OPEN_SUPPORT |
+                    FUSE_CAP_NO_OPENDIR_SUPPORT |                    FUSE_CAP_EXPLICIT_INVAL_DATA | FUSE_CAP_EXPORT_SUPPORT;
     /*
      * Not wanted: SPLICE_* (data is in memory on both sides), AUTO_INVAL_DATA (nobody but the kernel writes), ATOMIC_O_TRUNC
      * (the kernel truncates by setattr), HANDLE_KILLPRIV (the kernel clears setuid bits by setattr), locks (the kernel keeps them).
@@ -243,7 +245,7 @@ op_init(void *userdata, struct fuse_conn_info *conn)
 }
 
 static void
-op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+op_open_any(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
     fuse_reply_err(req, ENOSYS);
 }
@@ -269,12 +271,11 @@ const struct fuse_lowlevel_ops fuse_ops = {
     .symlink = op_symlink,
     .rename = op_rename,
     .link = op_link,
-    .open = op_open,
+    .open = op_open_any,
     .read = op_read,
     .write_buf = op_write_buf,
-    .release = op_release,
     .fsync = op_fsync,
-    .opendir = op_opendir,
+    .opendir = op_open_any,
     .readdir = op_readdir,
     .readdirplus = op_readdirplus,
     .fsyncdir = op_fsyncdir,
@@ -283,7 +284,6 @@ const struct fuse_lowlevel_ops fuse_ops = {
     .getxattr = op_getxattr,
     .listxattr = op_listxattr,
     .removexattr = op_removexattr,
-    .create = op_create,
     .fallocate = op_fallocate,
     .lseek = op_lseek,
 };

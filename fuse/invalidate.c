@@ -59,11 +59,17 @@ static int
 release_one(fuse_mount_t *fm, const char *dsname)
 {
     node_list_t dead = {.nl_count = 0};
-    int err = mf_give_up(fm, dsname, false, &dead);
-    if (err == 0 && dead.nl_ids != NULL)
+    mount_fs_t *mf = mf_hold_open(fm, dsname);
+    bool busy = mf != NULL && mf_in_use(mf);
+    if (mf != NULL)
+        mf_put(mf);
+    if (busy)
+        return SET_ERROR(EBUSY);
+    mf_give_up(fm, dsname, &dead);
+    if (dead.nl_ids != NULL)
         inval_dataset(fm, dsname, &dead);
     free(dead.nl_ids);
-    return err;
+    return 0;
 }
 
 typedef struct release_search {

@@ -186,7 +186,7 @@ mount_close_all(fuse_mount_t *fm)
         mutex_exit(&fm->fm_lock);
         if (name == NULL)
             return;
-        (void)mf_give_up(fm, name, true, NULL);
+        mf_give_up(fm, name, NULL);
         free(name);
     }
 }
@@ -252,11 +252,13 @@ static void
 mount_tune(fuse_mount_t *fm)
 {
     struct stat st;
-    if (geteuid() != 0 || stat(fm->fm_dir, &st) != 0)
+    if (stat(fm->fm_dir, &st) == 0)
+        fm->fm_dev = st.st_dev;
+    if (geteuid() != 0 || fm->fm_dev == 0)
         return;
-    write_setting("read_ahead_kb", st.st_dev, READAHEAD_KB);
-    write_setting("max_ratio", st.st_dev, 20);
-    write_setting("strict_limit", st.st_dev, 0);
+    write_setting("read_ahead_kb", fm->fm_dev, READAHEAD_KB);
+    write_setting("max_ratio", fm->fm_dev, 20);
+    write_setting("strict_limit", fm->fm_dev, 0);
 }
 
 int

@@ -14,8 +14,7 @@
  * THE LIFE OF A MOUNTED FILE SYSTEM
  *
  *               mf_hold              release, idle             drained
- *     (none) ──► OPENING ──► LIVE ◄──────────────► DRAINING ──────────► DEAD ── last node forgotten ──► freed
- *                                   an open file
+ *     (none) ──► OPENING ──► LIVE ───────────────► DRAINING ──────────► DEAD ── last node forgotten ──► freed
  *
  * INVARIANTS
  *  1. A request is inside a file system between node_enter() and node_leave() (or mf_hold() and mf_put()): mf_busy counts these.
@@ -79,7 +78,6 @@ struct mount_fs {
     atomic_int mf_state;  /* mf_state_t; changed under fm_lock */
     atomic_ulong mf_refs; /* invariant 3 */
     atomic_ulong mf_busy; /* invariant 1 */
-    atomic_ulong mf_opens; /* open files */
     kmutex_t mf_lock;     /* all below */
     name_set_t mf_children;
     bool mf_snapdir_visible;
@@ -92,7 +90,6 @@ struct node {
     znode_t *n_zp;    /* NULL: .zfs, .zfs/snapshot, or given up. Readable without the lock while inside */
     uint64_t n_lookups;
     uint32_t n_refs;
-    uint32_t n_opens, n_writers;
 };
 
 typedef struct node_stripe {
@@ -106,6 +103,7 @@ struct fuse_mount {
     char *fm_dsname, *fm_dir;
     bool fm_rdonly;
     time_t fm_started;
+    dev_t fm_dev; /* of the mounted tree; 0: not known */
     struct fuse_session *fm_se;
     mount_fs_t *fm_root;
     void (*fm_on_end)(void *arg);
@@ -147,8 +145,8 @@ void mf_exit(mount_fs_t *mf);
 void mf_ref(mount_fs_t *mf);
 /* One node less. Without nodes and requests a file system (not the mount's root) is closed. */
 void mf_unref(mount_fs_t *mf);
-/* Closes it if it is open: EBUSY when files are open and !force. *dead (may be NULL) gets the nodes that the kernel still knows. */
-int mf_give_up(fuse_mount_t *fm, const char *dsname, bool force, node_list_t *dead);
+/* Closes it if it is open. *dead (may be NULL) gets the nodes that the kernel still knows. */
+void mf_give_up(fuse_mount_t *fm, const char *dsname, node_list_t *dead);
 /* Re-reads what it caches of properties and names; *changed gets the names that came or went (empty set given). */
 void mf_reload(mount_fs_t *mf, name_set_t *changed);
 /* Calls fn(mf, arg) for each file system open now, with the caller inside it. */
@@ -176,9 +174,6 @@ void node_leave_second(node_t *n);
  * is inside mf. */
 void node_remember(mount_fs_t *mf, uint64_t object, znode_t *zp);
 void node_forget(fuse_mount_t *fm, fuse_ino_t ino, uint64_t lookups);
-void node_opened(node_t *n, int flags);
-void node_closed(fuse_mount_t *fm, fuse_ino_t ino, int flags);
-bool node_has_writers(node_t *n);
 /* Releases every znode of a drained file system; its nodes stay until forgotten. */
 void nodes_give_up(mount_fs_t *mf);
 void nodes_list(mount_fs_t *mf, node_list_t *list); /* adds the ids of all its nodes; nl_ids is freed by the caller */
@@ -202,6 +197,10 @@ node_is_root(const node_t *n)
     return node_object(n) == n->n_mf->mf_rootobj;
 }
 
+/* ---- inuse.c ---- */
+/* Does any process have a file of this file system open or mapped? */
+bool mf_in_use(mount_fs_t *mf);
+
 /* ---- fuse_ops.c ---- */
 extern const struct fuse_lowlevel_ops fuse_ops;
 static inline fuse_mount_t *
@@ -221,7 +220,6 @@ int file_enter(fuse_req_t req, fuse_ino_t ino, node_t **np);
 /* ---- fuse_dir.c ---- */
 void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev);
 void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode);
-void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *fi);
 void op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name);
 void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t newparent, const char *newname);
 void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name);
@@ -238,8 +236,6 @@ bool dirbuf_add_special(dirbuf_t *db, const char *name, uint64_t ino, uint64_t n
 void dirbuf_add_names(dirbuf_t *db, const name_set_t *ns, uint64_t cookie, uint64_t ino);
 
 /* ---- fuse_file.c ---- */
-void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
-void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
 void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi);
 void op_write_buf(fuse_req_t req, fuse_ino_t ino, struct fuse_bufvec *bufv, off_t off, struct fuse_file_info *fi);
 void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi);

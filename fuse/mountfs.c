@@ -146,8 +146,8 @@ mf_find(fuse_mount_t *fm, const char *dsname)
     return avl_find(&fm->fm_fs, &key, NULL);
 }
 
-int
-mf_give_up(fuse_mount_t *fm, const char *dsname, bool force, node_list_t *dead)
+void
+mf_give_up(fuse_mount_t *fm, const char *dsname, node_list_t *dead)
 {
     mutex_enter(&fm->fm_lock);
     mount_fs_t *mf = mf_find(fm, dsname);
@@ -155,24 +155,16 @@ mf_give_up(fuse_mount_t *fm, const char *dsname, bool force, node_list_t *dead)
         cv_wait(&fm->fm_cv, &fm->fm_lock);
         mf = mf_find(fm, dsname);
     }
-    bool busy = mf != NULL && !force && atomic_load(&mf->mf_opens) > 0;
-    if (mf != NULL && !busy) {
+    if (mf != NULL) {
         atomic_store(&mf->mf_state, MF_DRAINING);
         mf_drain(mf);
-        busy = !force && atomic_load(&mf->mf_opens) > 0;
-        if (busy)
-            atomic_store(&mf->mf_state, MF_LIVE);
-        cv_broadcast(&fm->fm_cv);
     }
     mutex_exit(&fm->fm_lock);
-    if (busy)
-        return SET_ERROR(EBUSY);
     if (mf == NULL)
-        return 0;
+        return;
     if (dead != NULL)
         nodes_list(mf, dead);
     mf_shut_down(mf);
-    return 0;
 }
 
 /* ---- opening ---- */

@@ -9,7 +9,6 @@
  * A hash table in stripes, each with its own lock and growing by itself; a lock is held for a few instructions.
  * mount_impl.h has the invariants.
  */
-#include <fcntl.h>
 #include "mount_impl.h"
 
 static uint64_t
@@ -204,52 +203,6 @@ node_forget(fuse_mount_t *fm, fuse_ino_t ino, uint64_t lookups)
     mutex_exit(&ns->ns_lock);
     if (gone)
         node_destroy(n);
-}
-
-/* ---- open files ---- */
-
-static bool
-opens_for_writing(int flags)
-{
-    return (flags & O_ACCMODE) != O_RDONLY;
-}
-
-void
-node_opened(node_t *n, int flags)
-{
-    node_stripe_t *ns = node_stripe(n->n_mf->mf_mount, n->n_id);
-    mutex_enter(&ns->ns_lock);
-    n->n_opens++;
-    n->n_writers += opens_for_writing(flags);
-    mutex_exit(&ns->ns_lock);
-    atomic_fetch_add(&n->n_mf->mf_opens, 1);
-}
-
-void
-node_closed(fuse_mount_t *fm, fuse_ino_t ino, int flags)
-{
-    node_t *n = node_hold(fm, ino);
-    if (n == NULL)
-        return;
-    node_stripe_t *ns = node_stripe(fm, ino);
-    mutex_enter(&ns->ns_lock);
-    bool counted = n->n_opens > 0;
-    n->n_opens -= counted;
-    n->n_writers -= opens_for_writing(flags) && n->n_writers > 0;
-    mutex_exit(&ns->ns_lock);
-    if (counted)
-        atomic_fetch_sub(&n->n_mf->mf_opens, 1);
-    node_rele(n);
-}
-
-bool
-node_has_writers(node_t *n)
-{
-    node_stripe_t *ns = node_stripe(n->n_mf->mf_mount, n->n_id);
-    mutex_enter(&ns->ns_lock);
-    bool any = n->n_writers > 0;
-    mutex_exit(&ns->ns_lock);
-    return any;
 }
 
 /* ---- all nodes of a file system ---- */
