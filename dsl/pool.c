@@ -106,13 +106,26 @@ dsl_pool_space(dsl_pool_t *dp, uint64_t *avail, uint64_t *used)
 
 /* ---- the struct ---- */
 
+/* The syncing thread goes first: many readers, one after the other, would keep it waiting for ever. So nobody may take the lock for
+ * reading twice. */
+static void
+config_lock_init(krwlock_t *rw)
+{
+    pthread_rwlockattr_t attr;
+
+    VERIFY0(pthread_rwlockattr_init(&attr));
+    VERIFY0(pthread_rwlockattr_setkind_np(&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP));
+    VERIFY0(pthread_rwlock_init(rw, &attr));
+    VERIFY0(pthread_rwlockattr_destroy(&attr));
+}
+
 static dsl_pool_t *
 pool_alloc(spa_t *spa)
 {
     dsl_pool_t *dp = xzalloc(sizeof(*dp));
 
     dp->dp_spa = spa;
-    rw_init(&dp->dp_config_lock);
+    config_lock_init(&dp->dp_config_lock);
     mutex_init(&dp->dp_lock);
     list_create(&dp->dp_dirs, offsetof(dsl_dir_t, dd_link));
     list_create(&dp->dp_datasets, offsetof(dsl_dataset_t, ds_link));
