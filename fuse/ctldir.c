@@ -37,7 +37,8 @@ static int
 ctl_entry(mount_fs_t *mf, uint64_t object, struct fuse_entry_param *e)
 {
     node_t n = {.n_id = NODE_ID(mf, object), .n_mf = mf};
-    *e = (struct fuse_entry_param){.ino = n.n_id, .attr_timeout = CACHE_FOREVER, .entry_timeout = CACHE_FOREVER};
+    *e = (struct fuse_entry_param){
+        .ino = n.n_id, .attr_timeout = CACHE_FOREVER, .entry_timeout = CACHE_FOREVER};
     ctl_getattr(&n, &e->attr);
     node_remember(mf, object, NULL);
     return 0;
@@ -77,7 +78,8 @@ ctl_root_lookup(node_t *dn, const char *name, struct fuse_entry_param *e)
 bool
 ctl_name_taken(node_t *dn, const char *name)
 {
-    return node_is_root(dn) && !dn->n_mf->mf_snapshot && (strcmp(name, ".zfs") == 0 || mf_is_child(dn->n_mf, name));
+    return node_is_root(dn) && !dn->n_mf->mf_snapshot &&
+           (strcmp(name, ".zfs") == 0 || mf_is_child(dn->n_mf, name));
 }
 
 static int

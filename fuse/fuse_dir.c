@@ -102,7 +102,8 @@ op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t newparent, const char *newnam
 }
 
 static void
-remove_name(fuse_req_t req, fuse_ino_t parent, const char *name, int (*remove_fn)(znode_t *dzp, const char *name))
+remove_name(fuse_req_t req, fuse_ino_t parent, const char *name,
+            int (*remove_fn)(znode_t *dzp, const char *name))
 {
     node_t *dn;
     int err = dir_enter(req, parent, name, EBUSY, &dn);
@@ -143,7 +144,8 @@ rename_second(node_t *dn, const char *name, fuse_ino_t newparent, const char *ne
 }
 
 void
-op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t newparent, const char *newname, unsigned flags)
+op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t newparent, const char *newname,
+          unsigned flags)
 {
     node_t *dn;
     int err = flags & ~(unsigned)(RENAME_NOREPLACE | RENAME_EXCHANGE) ? SET_ERROR(EINVAL) : 0;

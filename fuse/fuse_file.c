@@ -126,12 +126,14 @@ write_back(fuse_mount_t *fm, node_t *n)
 {
     if (zpl_fs_readonly(n->n_mf->mf_zfs))
         return;
+    session_wait_begin(fm);
     int fd = geteuid() == 0 ? open_node(fm, n) : -1;
     int all = SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;
     if (fd < 0 || sync_file_range(fd, 0, 0, (unsigned)all) != 0)
         (void)fuse_lowlevel_notify_inval_inode(fm->fm_se, n->n_id, 0, 0);
     if (fd >= 0)
         close(fd);
+    session_wait_end(fm);
 }
 
 void

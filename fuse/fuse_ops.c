@@ -149,8 +149,9 @@ setattr_mask(int to_set, struct stat *st)
 {
     static const struct {
         int kernel, zpl;
-    } bits[] = {{FUSE_SET_ATTR_MODE, ZPL_SET_MODE},   {FUSE_SET_ATTR_UID, ZPL_SET_UID},     {FUSE_SET_ATTR_GID, ZPL_SET_GID},
-                {FUSE_SET_ATTR_SIZE, ZPL_SET_SIZE},   {FUSE_SET_ATTR_ATIME, ZPL_SET_ATIME}, {FUSE_SET_ATTR_MTIME, ZPL_SET_MTIME},
+    } bits[] = {{FUSE_SET_ATTR_MODE, ZPL_SET_MODE},   {FUSE_SET_ATTR_UID, ZPL_SET_UID},
+                {FUSE_SET_ATTR_GID, ZPL_SET_GID},     {FUSE_SET_ATTR_SIZE, ZPL_SET_SIZE},
+                {FUSE_SET_ATTR_ATIME, ZPL_SET_ATIME}, {FUSE_SET_ATTR_MTIME, ZPL_SET_MTIME},
                 {FUSE_SET_ATTR_CTIME, ZPL_SET_CTIME}};
     int mask = 0;
     for (size_t i = 0; i < ARRAY_SIZE(bits); i++) {
@@ -229,9 +230,10 @@ op_statfs(fuse_req_t req, fuse_ino_t ino)
 static void
 op_init(void *userdata, struct fuse_conn_info *conn)
 {
-    unsigned want = FUSE_CAP_ASYNC_READ | FUSE_CAP_WRITEBACK_CACHE | FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_READDIRPLUS |
-                    FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_ASYNC_DIO | FUSE_CAP_CACHE_SYMLINKS | FUSE_CAP_NO_OPEN_SUPPORT |
-                    FUSE_CAP_NO_OPENDIR_SUPPORT |                    FUSE_CAP_EXPLICIT_INVAL_DATA | FUSE_CAP_EXPORT_SUPPORT;
+    unsigned want = FUSE_CAP_ASYNC_READ | FUSE_CAP_WRITEBACK_CACHE | FUSE_CAP_PARALLEL_DIROPS |
+                    FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_ASYNC_DIO |
+                    FUSE_CAP_CACHE_SYMLINKS | FUSE_CAP_NO_OPEN_SUPPORT | FUSE_CAP_NO_OPENDIR_SUPPORT |
+                    FUSE_CAP_EXPLICIT_INVAL_DATA | FUSE_CAP_EXPORT_SUPPORT;
     /*
      * Not wanted: SPLICE_* (data is in memory on both sides), AUTO_INVAL_DATA (nobody but the kernel writes), ATOMIC_O_TRUNC
      * (the kernel truncates by setattr), HANDLE_KILLPRIV (the kernel clears setuid bits by setattr), locks (the kernel keeps them).

@@ -176,7 +176,8 @@ readdir_common(fuse_req_t req, fuse_ino_t ino, size_t size, uint64_t cookie, boo
         fuse_reply_err(req, err);
         return;
     }
-    dirbuf_t db = {.db_req = req, .db_plus = plus, .db_mem = session_buffer(), .db_size = MIN(size, REQUEST_MAX)};
+    dirbuf_t db = {
+        .db_req = req, .db_plus = plus, .db_mem = session_buffer(), .db_size = MIN(size, REQUEST_MAX)};
     err = fill_reply(dn, &db, cookie);
     node_leave(dn);
     if (err != 0)

@@ -11,7 +11,8 @@ xattr_enter(fuse_req_t req, fuse_ino_t ino, const char *name, node_t **np)
 {
     static const char *const spaces[] = {"user.", "trusted.", "security."};
     size_t i = 0;
-    while (i < ARRAY_SIZE(spaces) && (strncmp(name, spaces[i], strlen(spaces[i])) != 0 || name[strlen(spaces[i])] == '\0'))
+    while (i < ARRAY_SIZE(spaces) &&
+           (strncmp(name, spaces[i], strlen(spaces[i])) != 0 || name[strlen(spaces[i])] == '\0'))
         i++;
     if (i == ARRAY_SIZE(spaces))
         return SET_ERROR(EOPNOTSUPP);

@@ -82,7 +82,8 @@ release_collect(mount_fs_t *mf, void *arg)
 {
     release_search_t *rs = arg;
     size_t n = strlen(rs->rs_dsname);
-    if (strncmp(mf->mf_name, rs->rs_dsname, n) == 0 && (mf->mf_name[n] == '\0' || mf->mf_name[n] == '@') && mf->mf_num != 0)
+    if (strncmp(mf->mf_name, rs->rs_dsname, n) == 0 && (mf->mf_name[n] == '\0' || mf->mf_name[n] == '@') &&
+        mf->mf_num != 0)
         names_add(&rs->rs_found, mf->mf_name);
 }
 

@@ -30,8 +30,9 @@ extern char **environ;
 static bool
 option_is_noise(const char *opt)
 {
-    static const char *const noise[] = {"rw", "defaults", "auto", "noauto", "user", "nouser", "users", "_netdev", "nofail", "owner",
-                                        "default_permissions"};
+    static const char *const noise[] = {
+        "rw",    "defaults",           "auto", "noauto", "user", "nouser", "users", "_netdev", "nofail",
+        "owner", "default_permissions"};
     for (size_t i = 0; i < ARRAY_SIZE(noise); i++) {
         if (strcmp(opt, noise[i]) == 0)
             return true;
@@ -77,7 +78,8 @@ mount_options(fuse_mount_t *fm, const char *opts)
 static int
 run_fusermount(const char *flags, const char *dir)
 {
-    char *argv[] = {(char *)(uintptr_t) "fusermount3", (char *)(uintptr_t)flags, (char *)(uintptr_t) "--", (char *)(uintptr_t)dir, NULL};
+    char *argv[] = {(char *)(uintptr_t) "fusermount3", (char *)(uintptr_t)flags, (char *)(uintptr_t) "--",
+                    (char *)(uintptr_t)dir, NULL};
     posix_spawn_file_actions_t fa;
     posix_spawn_file_actions_init(&fa);
     posix_spawn_file_actions_addopen(&fa, 2, "/dev/null", O_WRONLY, 0);
@@ -262,8 +264,8 @@ mount_tune(fuse_mount_t *fm)
 }
 
 int
-fuse_mount_start(dsl_pool_t *dp, const char *dsname, const char *dir, const char *opts, void (*on_end)(void *arg), void *arg,
-                 fuse_mount_t **fmp, const char **why)
+fuse_mount_start(dsl_pool_t *dp, const char *dsname, const char *dir, const char *opts,
+                 void (*on_end)(void *arg), void *arg, fuse_mount_t **fmp, const char **why)
 {
     *why = NULL;
     int err = clear_stale(dir, why);
@@ -347,7 +349,8 @@ fuse_mount_stop(fuse_mount_t *fm, bool force)
     if (session_join(fm, force ? 500 : KERNEL_GOES_MS))
         fuse_session_unmount(fm->fm_se); /* sees that it is gone, and only closes */
     else
-        session_end(fm); /* no fuse_session_unmount: it would unmount whatever is at fm_dir now; costs its copy of the path */
+        session_end(
+            fm); /* no fuse_session_unmount: it would unmount whatever is at fm_dir now; costs its copy of the path */
     fuse_session_destroy(fm->fm_se);
     mf_for_each(fm, sync_one, NULL);
     mount_close_all(fm);

@@ -36,16 +36,16 @@
 #include <stdatomic.h>
 #include "mount.h"
 
-#define NODE_STRIPES    256
-#define NODE_FS_SHIFT   48
-#define NODE_FS_MAX     65536
-#define NODE_OBJ_MASK   ((1ULL << NODE_FS_SHIFT) - 1)
-#define NODE_CTLDIR     NODE_OBJ_MASK       /* .zfs */
-#define NODE_SNAPDIR    (NODE_OBJ_MASK - 1) /* .zfs/snapshot */
-#define NODE_ID(mf, o)  ((mf)->mf_num << NODE_FS_SHIFT | (o))
-#define CACHE_FOREVER   (86400.0 * 365) /* seconds: only we change what is mounted, and we tell the kernel */
-#define REQUEST_MAX     (1u << 20)      /* bytes of a read or write */
-#define COOKIE_SPECIAL  (1ULL << 61)    /* readdir: above all cookies of zpl_readdir */
+#define NODE_STRIPES   256
+#define NODE_FS_SHIFT  48
+#define NODE_FS_MAX    65536
+#define NODE_OBJ_MASK  ((1ULL << NODE_FS_SHIFT) - 1)
+#define NODE_CTLDIR    NODE_OBJ_MASK       /* .zfs */
+#define NODE_SNAPDIR   (NODE_OBJ_MASK - 1) /* .zfs/snapshot */
+#define NODE_ID(mf, o) ((mf)->mf_num << NODE_FS_SHIFT | (o))
+#define CACHE_FOREVER  (86400.0 * 365) /* seconds: only we change what is mounted, and we tell the kernel */
+#define REQUEST_MAX    (1u << 20)      /* bytes of a read or write */
+#define COOKIE_SPECIAL (1ULL << 61)    /* readdir: above all cookies of zpl_readdir */
 
 typedef struct mount_fs mount_fs_t;
 typedef struct node node_t;
@@ -113,10 +113,10 @@ struct fuse_mount {
     kcondvar_t fm_cv;       /* a state changed, a drain ended, a thread ended */
     avl_tree_t fm_fs;       /* mount_fs_t by name */
     uint64_t fm_numbers[NODE_FS_MAX / 64];
-    uint32_t fm_threads, fm_serving; /* session.c */
+    uint32_t fm_threads, fm_serving, fm_waits; /* session.c */
     list_t fm_running;
     bool fm_stopping;
-    atomic_uint fm_idle;    /* threads waiting for a request */
+    atomic_uint fm_idle; /* threads waiting for a request */
     node_stripe_t fm_stripes[NODE_STRIPES];
 };
 
@@ -132,6 +132,9 @@ int session_start(fuse_mount_t *fm);
 /* Waits until all threads ended, at most ms (0: no limit); false when some still run. */
 bool session_join(fuse_mount_t *fm, uint64_t ms);
 void session_end(fuse_mount_t *fm); /* tells the threads to end, wakes and joins them */
+/* Around what makes the kernel send requests, in a session thread. */
+void session_wait_begin(fuse_mount_t *fm);
+void session_wait_end(fuse_mount_t *fm);
 /* REQUEST_MAX bytes of the calling session thread's own. */
 char *session_buffer(void);
 
@@ -140,7 +143,7 @@ char *session_buffer(void);
 int mf_hold(fuse_mount_t *fm, const char *dsname, mount_fs_t **mfp);
 void mf_put(mount_fs_t *mf);
 mount_fs_t *mf_hold_open(fuse_mount_t *fm, const char *dsname); /* only if it is open: else NULL */
-int mf_enter(mount_fs_t *mf); /* of a node that is held: ESTALE */
+int mf_enter(mount_fs_t *mf);                                   /* of a node that is held: ESTALE */
 void mf_exit(mount_fs_t *mf);
 void mf_ref(mount_fs_t *mf);
 /* One node less. Without nodes and requests a file system (not the mount's root) is closed. */
@@ -176,7 +179,8 @@ void node_remember(mount_fs_t *mf, uint64_t object, znode_t *zp);
 void node_forget(fuse_mount_t *fm, fuse_ino_t ino, uint64_t lookups);
 /* Releases every znode of a drained file system; its nodes stay until forgotten. */
 void nodes_give_up(mount_fs_t *mf);
-void nodes_list(mount_fs_t *mf, node_list_t *list); /* adds the ids of all its nodes; nl_ids is freed by the caller */
+void nodes_list(mount_fs_t *mf,
+                node_list_t *list); /* adds the ids of all its nodes; nl_ids is freed by the caller */
 uint64_t node_id(mount_fs_t *mf, uint64_t object); /* FUSE_ROOT_ID for the mount's root */
 
 static inline uint64_t
@@ -224,7 +228,8 @@ void op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const cha
 void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t newparent, const char *newname);
 void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name);
 void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name);
-void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t newparent, const char *newname, unsigned flags);
+void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t newparent, const char *newname,
+               unsigned flags);
 
 /* ---- fuse_readdir.c ---- */
 typedef struct dirbuf dirbuf_t;
@@ -237,7 +242,8 @@ void dirbuf_add_names(dirbuf_t *db, const name_set_t *ns, uint64_t cookie, uint6
 
 /* ---- fuse_file.c ---- */
 void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi);
-void op_write_buf(fuse_req_t req, fuse_ino_t ino, struct fuse_bufvec *bufv, off_t off, struct fuse_file_info *fi);
+void op_write_buf(fuse_req_t req, fuse_ino_t ino, struct fuse_bufvec *bufv, off_t off,
+                  struct fuse_file_info *fi);
 void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi);
 void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t len, struct fuse_file_info *fi);
 void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence, struct fuse_file_info *fi);

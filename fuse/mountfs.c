@@ -316,7 +316,8 @@ mf_reload(mount_fs_t *mf, name_set_t *changed)
         dsl_pool_t *dp = mf->mf_mount->fm_pool;
         int err = dsl_for_each_child(dp, mf->mf_name, mf_add_child, &children);
         if (err != 0)
-            cowbird_log(LOG_WARNING, "%s: cannot list the datasets below: %s", mf->mf_name, cowbird_strerror(err));
+            cowbird_log(LOG_WARNING, "%s: cannot list the datasets below: %s", mf->mf_name,
+                        cowbird_strerror(err));
         if (dsl_prop_get(dp, mf->mf_name, "snapdir", value, sizeof(value), NULL, NULL) != 0)
             value[0] = '\0';
     }

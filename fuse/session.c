@@ -8,6 +8,9 @@
  * THREADS_MAX. libfuse has a loop of its own; it ends threads with pthread_cancel(), which must not happen inside a transaction.
  * Ours are asked to end and woken by a signal.
  *
+ * A request that makes the kernel send us others and waits for them (session_wait_begin) does not count, or all threads could wait
+ * for one that is not there.
+ *
  * INVARIANTS
  *  1. fm_threads counts threads from before they are created until the last thing they do with fm; fm_serving until they stop serving.
  *  2. The last thread that serves calls fm_on_end, unless fuse_mount_stop() is already at work.
@@ -102,7 +105,7 @@ static void
 session_grow(fuse_mount_t *fm)
 {
     mutex_enter(&fm->fm_lock);
-    bool grow = fm->fm_threads < THREADS_MAX && !fm->fm_stopping && atomic_load(&fm->fm_idle) == 0;
+    bool grow = fm->fm_threads < THREADS_MAX + fm->fm_waits && !fm->fm_stopping && atomic_load(&fm->fm_idle) == 0;
     fm->fm_threads += grow;
     fm->fm_serving += grow;
     mutex_exit(&fm->fm_lock);
@@ -113,6 +116,23 @@ session_grow(fuse_mount_t *fm)
     fm->fm_serving--;
     mutex_exit(&fm->fm_lock);
     cowbird_log(LOG_WARNING, "%s: cannot start one more thread", fm->fm_dir);
+}
+
+void
+session_wait_begin(fuse_mount_t *fm)
+{
+    mutex_enter(&fm->fm_lock);
+    fm->fm_waits++;
+    mutex_exit(&fm->fm_lock);
+    session_grow(fm);
+}
+
+void
+session_wait_end(fuse_mount_t *fm)
+{
+    mutex_enter(&fm->fm_lock);
+    fm->fm_waits--;
+    mutex_exit(&fm->fm_lock);
 }
 
 static void
@@ -157,9 +177,11 @@ session_end(fuse_mount_t *fm)
     fuse_session_exit(fm->fm_se);
     mutex_enter(&fm->fm_lock);
     while (fm->fm_threads != 0) {
-        for (session_thread_t *st = list_head(&fm->fm_running); st != NULL; st = list_next(&fm->fm_running, st))
+        for (session_thread_t *st = list_head(&fm->fm_running); st != NULL;
+             st = list_next(&fm->fm_running, st))
             pthread_kill(st->st_self, WAKE_SIGNAL);
-        (void)cv_timedwait_ms(&fm->fm_cv, &fm->fm_lock, WAKE_INTERVAL_MS); /* again: it may not have been in read() yet */
+        (void)cv_timedwait_ms(&fm->fm_cv, &fm->fm_lock,
+                              WAKE_INTERVAL_MS); /* again: it may not have been in read() yet */
     }
     mutex_exit(&fm->fm_lock);
 }
