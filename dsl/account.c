@@ -179,9 +179,9 @@ dataset_reserve(dsl_dataset_t *ds, uint64_t bytes, bool netfree, uint64_t txg)
     if (err != 0)
         return err;
     mutex_enter(&dp->dp_lock);
-    err = account_check(ds->ds_dir, bytes, netfree);
-    if (err == 0)
-        err = dsl_dir_reserve(ds->ds_dir, bytes, netfree, txg);
+    err = dsl_dir_reserve(ds->ds_dir, bytes, netfree, txg); /* first: EDQUOT says more than ENOSPC */
+    if (err == 0 && (err = account_check(ds->ds_dir, bytes, netfree)) != 0)
+        dsl_dir_unreserve(ds->ds_dir, bytes, txg);
     if (err == 0)
         dp->dp_reserved_tx[txg & TXG_MASK] += (int64_t)bytes;
     mutex_exit(&dp->dp_lock);

@@ -425,7 +425,7 @@ dsl_dir_available(dsl_dir_t *dd, bool netfree)
     } else {
         avail = dsl_dir_available(dd->dd_parent, netfree) + (reserved > used ? reserved - used : 0);
     }
-    if (quota != 0)
+    if (quota != 0 && !netfree)
         avail = MIN(avail, quota > used ? quota - used : 0);
     return avail;
 }
