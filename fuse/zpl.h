@@ -42,10 +42,11 @@ typedef struct zpl_cred {
  * "version" (4 now), "normalization", "utf8only", "casesensitivity" and "root_uid", "root_gid" (numbers, the creator's). */
 void zpl_objset_init(objset_t *os, const nvlist_t *props, dmu_tx_t *tx);
 
-/* ---- zpl_fs.c ---- */
+/* ---- zpl_mount.c, zpl_fs.c ---- */
 #define ZPL_MOUNT_RDONLY 1
 /* Takes ownership of the dataset (a long hold for a snapshot). EBUSY; ENOTSUP a ZPL version or feature we cannot show (logged);
- * EINVAL not a file system; EIO. A read-write mount frees what the unlinked set lists. */
+ * EINVAL not a file system; EIO. A read-write mount frees what the unlinked set lists. Versions 1 to 3 and 5 are shown
+ * read-only (logged; zpl_fs_readonly() tells). */
 int zpl_fs_mount(dsl_pool_t *dp, const char *name, int flags, zpl_fs_t **zfsp);
 /* All znodes must be released (they are: FUSE forgot them). Syncs nothing by itself. */
 void zpl_fs_unmount(zpl_fs_t *zfs);
@@ -82,16 +83,16 @@ int zpl_getattr(znode_t *zp, struct stat *st); /* st_dev 0; st_ino the object nu
 int zpl_setattr(znode_t *zp, int mask, struct stat *st);
 
 /* ---- zpl_file.c ---- */
-/* Up to len bytes; *done less at the end of file. */
+/* len bytes; *done is less at the end of file only. An unreadable block fails the whole call (EIO, ECKSUM). */
 int zpl_read(znode_t *zp, uint64_t off, uint64_t len, void *buf, uint64_t *done);
-/* All or an error with *done bytes written before it (ENOSPC, EDQUOT, EIO, EFBIG). append: at the end, *off set. */
+/* All or an error with *done bytes written before it (ENOSPC, EDQUOT, EIO, EFBIG). */
 int zpl_write(znode_t *zp, uint64_t off, uint64_t len, const void *buf, uint64_t *done);
 int zpl_fsync(znode_t *zp, bool datasync);
 int zpl_seek(znode_t *zp, bool hole, uint64_t *off); /* ENXIO beyond the end */
 /* FALLOC_FL_PUNCH_HOLE / ZERO_RANGE (KEEP_SIZE); mode 0 extends the size. EOPNOTSUPP others. */
 int zpl_fallocate(znode_t *zp, int mode, uint64_t off, uint64_t len);
 
-/* ---- zpl_dir.c ---- names are exact bytes, 1..255, no '/', not "." or ".." ---- */
+/* ---- zpl_dir.c, zpl_unlink.c, zpl_rename.c ---- names are exact bytes, 1..255, no '/', not "." or ".." ---- */
 int zpl_lookup(znode_t *dzp, const char *name, znode_t **zpp); /* ".." gives the parent; ENOENT ENOTDIR ENAMETOOLONG */
 /* A new file, fifo, socket or device (mode's type bits) or, with S_IFDIR, directory. EEXIST ENOENT (directory removed) */
 int zpl_mknod(znode_t *dzp, const char *name, mode_t mode, dev_t rdev, const zpl_cred_t *cr, znode_t **zpp);
@@ -102,7 +103,8 @@ int zpl_unlink(znode_t *dzp, const char *name);            /* EISDIR */
 int zpl_rmdir(znode_t *dzp, const char *name);             /* ENOTEMPTY ENOTDIR */
 /* flags: RENAME_NOREPLACE, RENAME_EXCHANGE. EINVAL into its own child. Atomic in one txg. */
 int zpl_rename(znode_t *from, const char *oname, znode_t *to, const char *nname, unsigned flags);
-/* Entries from cookie on; "." and ".." first. The callback gets the cookie *after* its entry; false ends the walk (entry not taken). */
+/* Entries from cookie on; "." and ".." first. The directory is locked meanwhile: the callback may use zpl_znode_hold(object), no
+ * call that takes the directory. The callback gets the cookie *after* its entry; false ends the walk (entry not taken). */
 typedef bool (*zpl_dirent_cb_t)(void *arg, const char *name, uint64_t object, unsigned char d_type, uint64_t next_cookie);
 int zpl_readdir(znode_t *dzp, uint64_t cookie, zpl_dirent_cb_t cb, void *arg);
 

@@ -2,15 +2,15 @@
 /*
  * zpl_acl.c - the access control list that says what a mode says.
  *
- * ZFS keeps an ACL with every file; programs that check ACLs deny everything to a file without one. Ours are always
- * *trivial*: made from the mode alone, flagged so, and made anew when the mode changes. Allow entries for owner, group and
- * everyone, in this order; the first entry that speaks of a permission decides. So where a class has less than a later one, a deny
- * entry must come before:
+ * ZFS keeps an ACL with every file; programs that check ACLs deny everything to a file without one. Ours
+ * are always *trivial*: made from the mode alone, flagged so, and made anew when the mode changes. Allow
+ * entries for owner, group and everyone, in this order; the first entry that speaks of a permission
+ * decides. So where a class has less than a later one, a deny entry must come before:
  *
- *      mode 0604    owner  deny  -        group deny r      owner allow rw   group allow -    everyone allow r
- *                   (nothing to deny)     ^ or "everyone" would let the group read
- *      mode 0077    owner  deny rwx ...   ^ or "group" would let the owner
- *      mode 0414    owner allow r, owner deny x, group deny r: the group's deny of r must not hit an owner who is in the group
+ *      0644                                     owner allow rw   group allow r     everyone allow r
+ *      0077               owner deny rwx        owner allow -    group allow rwx   everyone allow rwx
+ *      0604  owner allow r         group deny r owner allow rw   group allow -     everyone allow r
+ *            ^ for an owner who is in the group ^ or "everyone" would let the group read
  *
  * A non-trivial ACL of a foreign pool is carried along until chmod replaces it.
  *

@@ -5,19 +5,20 @@
  *     struct stat  <-- zpl_getattr --  z_at  -- zpl_attrs_set(mask, tx) -->  zpl_attr_ops: znode bonus, or SA
  *
  * Invariants:
- *   1. A changed attribute goes to disk in the transaction that changed it; only atime may wait (for the next change or
- *      the last release), as a read must not cost a transaction.
+ *   1. A changed attribute goes to disk in the transaction that changed it; only atime may wait (for the
+ *      next change or the last release), as a read must not cost a transaction.
  *   2. The type bits of a mode never change.
  *
- * A change:  rw_enter_write(z_lock); zpl_hold_attrs(); assign; zpl_attrs_get, edit, zpl_attrs_set(); commit; rw_exit
+ *     rw_enter_write(z_lock); zpl_hold_attrs(); assign; zpl_attrs_get(); edit; zpl_attrs_set(); commit
  *
  * THREE ENCODINGS OF A DEVICE NUMBER are found on disk, and the number does not say which it is:
  *     above 32 bits     illumos, FreeBSD      major << 32 | minor
  *     zfs-fuse          the C library's       minor & 0xff | major << 8 | minor >> 8 << 20
  *     OpenZFS on Linux  the kernel's          major << 20 | minor
- * Major 0 is no real device, so a number that gives major 0 under one of the last two was written under the other: all with major < 4096 and
- * minor < 256 are told apart. What remains is taken as the likelier writer's: zfs-fuse up to version 4, Linux from 5 on.
- * The same rule says what we write. No number is right for both: zfs-fuse takes bits 8..19 as major, Linux as minor.
+ * Major 0 is no real device, so a number that gives major 0 under one of the last two was written under the
+ * other: all with major < 4096 and minor < 256 are told apart. What remains is taken as the likelier
+ * writer's: zfs-fuse up to version 4, Linux from 5 on. The same rule says what we write. No number is right
+ * for both: zfs-fuse takes bits 8..19 as major, Linux as minor.
  *
  * ZFS: zfs_getattr, zfs_setattr (zfs_vnops_os.c)
  */
@@ -354,8 +355,8 @@ zpl_touch_atime(znode_t *zp)
         return;
     zpl_now(&now);
     mutex_enter(&zp->z_attr_lock);
-    if (how == ZPL_ATIME_ON || ts_cmp(&at->za_atime, &at->za_mtime) <= 0 || ts_cmp(&at->za_atime, &at->za_ctime) <= 0 ||
-        at->za_atime.tv_sec + RELATIME_AGE < now.tv_sec) {
+    if (how == ZPL_ATIME_ON || ts_cmp(&at->za_atime, &at->za_mtime) <= 0 ||
+        ts_cmp(&at->za_atime, &at->za_ctime) <= 0 || at->za_atime.tv_sec + RELATIME_AGE < now.tv_sec) {
         at->za_atime = now;
         zp->z_atime_dirty = true;
     }

@@ -5,8 +5,10 @@
  *   load:  znode_phys -> zpl_attrs        store:  the words that mask names, in place
  *
  * Invariants:
- *   1. Nothing outside the named words changes: a foreign pool's ACL, scan stamp and padding are carried through.
- *   2. A new mode brings a new trivial ACL; an ACL object of its own (foreign pools) is freed with the old ACL.
+ *   1. Nothing outside the named words changes: a foreign pool's ACL, scan stamp and padding are carried
+ *      through.
+ *   2. A new mode brings a new trivial ACL; an ACL object of its own (foreign pools) is freed with the old
+ *      ACL.
  *
  * ZFS: the 0.6-era zfs_znode.c; in today's ZFS, zfs_sa.c's legacy layout
  */
@@ -117,7 +119,8 @@ znode_store(const zpl_attr_ctx_t *ac, dmu_buf_t *bonus, const zpl_attrs_t *at, u
 }
 
 static int
-znode_symlink(const zpl_attr_ctx_t *ac, dmu_buf_t *bonus, const zpl_attrs_t *at, char *buf, size_t n, size_t *len)
+znode_symlink(const zpl_attr_ctx_t *ac, dmu_buf_t *bonus, const zpl_attrs_t *at, char *buf, size_t n,
+              size_t *len)
 {
     uint64_t text = at->za_size;
 

@@ -7,9 +7,9 @@
  *     3. the unlinked set         -> who has no name but an excuse
  *     4. every record             -> does what it says agree with what was seen?
  *
- * What must hold: every file is reached or on the unlinked set; links are the names seen; a directory's size is its entries + 2,
- * its links 2 + directories in it, its parent where it is listed, once; types of entries and files agree; size and block size
- * fit; bytes after the size are zero.
+ * What must hold: every file is reached or on the unlinked set; links are the names seen; a directory's
+ * size is its entries + 2, its links 2 + directories in it, its parent where it is listed, once; types of
+ * entries and files agree; size and block size fit; bytes after the size are zero.
  *
  * Nothing may change the object set meanwhile. Memory: about 64 bytes per object.
  *
@@ -21,10 +21,10 @@
 
 typedef struct check_rec {
     uint64_t cr_object, cr_size, cr_links, cr_parent, cr_xattr, cr_flags;
-    uint64_t cr_seen;    /* names that lead here */
-    uint32_t cr_mode;    /* 0: not a file */
+    uint64_t cr_seen; /* names that lead here */
+    uint32_t cr_mode; /* 0: not a file */
     bool cr_on_unlinked;
-    bool cr_dying;       /* an unlinked file's xattr directory, perhaps half emptied */
+    bool cr_dying; /* an unlinked file's xattr directory, perhaps half emptied */
 } check_rec_t;
 
 typedef struct check {
@@ -33,12 +33,11 @@ typedef struct check {
     uint64_t c_root, c_unlinked;
     check_rec_t *c_recs; /* by object number */
     size_t c_n, c_room;
-    size_t *c_queue;     /* directories reached and not yet walked: indices */
+    size_t *c_queue; /* directories reached and not yet walked: indices */
     size_t c_queued;
 } check_t;
 
-static void __attribute__((format(printf, 2, 3)))
-problem(check_t *c, const char *fmt, ...)
+static void __attribute__((format(printf, 2, 3))) problem(check_t *c, const char *fmt, ...)
 {
     char line[400];
     va_list ap;
@@ -104,7 +103,8 @@ check_blocks(check_t *c, const check_rec_t *cr, const dmu_object_info_t *doi)
     if (size > blksz && !ISP2(blksz))
         problem(c, "object %llu: size %llu with blocks of %u", U(cr->cr_object), U(size), blksz);
     if (doi->doi_max_offset > P2ROUNDUP(size, (uint64_t)512) && doi->doi_max_offset - size > blksz)
-        problem(c, "object %llu: blocks up to %llu behind its end %llu", U(cr->cr_object), U(doi->doi_max_offset), U(size));
+        problem(c, "object %llu: blocks up to %llu behind its end %llu", U(cr->cr_object),
+                U(doi->doi_max_offset), U(size));
     check_tail(c, cr->cr_object, size, blksz);
 }
 
@@ -143,7 +143,7 @@ collect(check_t *c)
 
     while ((err = dmu_object_next(c->c_ac.ac_os, &object, false, 0)) == 0) {
         if (c->c_n == c->c_room) {
-            c->c_room = MAX(256, c->c_room * 2);
+            c->c_room = MAX((size_t)256, c->c_room * 2);
             c->c_recs = xrealloc(c->c_recs, c->c_room * sizeof(check_rec_t));
         }
         c->c_recs[c->c_n] = (check_rec_t){.cr_object = object};
@@ -160,7 +160,8 @@ static void
 reach_dir(check_t *c, check_rec_t *cr, uint64_t parent)
 {
     if (cr->cr_parent != parent)
-        problem(c, "directory %llu: in %llu, but its parent is %llu", U(cr->cr_object), U(parent), U(cr->cr_parent));
+        problem(c, "directory %llu: in %llu, but its parent is %llu", U(cr->cr_object), U(parent),
+                U(cr->cr_parent));
     if (++cr->cr_seen == 1)
         c->c_queue[c->c_queued++] = (size_t)(cr - c->c_recs);
     else
@@ -179,12 +180,13 @@ check_entry(check_t *c, const check_rec_t *dir, const zap_attribute_t *za, uint6
         return;
     }
     if (type != 0 && type != cr->cr_mode >> 12)
-        problem(c, "directory %llu: \"%s\" has type %u, object %llu mode %o", U(dir->cr_object), za->za_name, type,
-                U(cr->cr_object), cr->cr_mode);
+        problem(c, "directory %llu: \"%s\" has type %u, object %llu mode %o", U(dir->cr_object), za->za_name,
+                type, U(cr->cr_object), cr->cr_mode);
     if ((cr->cr_flags ^ dir->cr_flags) & ZPL_XATTR)
         problem(c, "directory %llu: \"%s\" is hidden or should be", U(dir->cr_object), za->za_name);
     if (cr->cr_links == 0)
-        problem(c, "directory %llu: \"%s\" leads to %llu, which has no links", U(dir->cr_object), za->za_name, U(cr->cr_object));
+        problem(c, "directory %llu: \"%s\" leads to %llu, which has no links", U(dir->cr_object), za->za_name,
+                U(cr->cr_object));
     if (S_ISDIR(cr->cr_mode)) {
         (*subdirs)++;
         reach_dir(c, cr, dir->cr_object);
@@ -217,7 +219,8 @@ check_dir(check_t *c, check_rec_t *dir)
     if (dir->cr_size != entries + 2)
         problem(c, "directory %llu: size %llu, entries %llu", U(dir->cr_object), U(dir->cr_size), U(entries));
     if (dir->cr_links != subdirs + 2)
-        problem(c, "directory %llu: links %llu, directories in it %llu", U(dir->cr_object), U(dir->cr_links), U(subdirs));
+        problem(c, "directory %llu: links %llu, directories in it %llu", U(dir->cr_object), U(dir->cr_links),
+                U(subdirs));
 }
 
 static void
@@ -244,6 +247,18 @@ reach_xattrs(check_t *c)
             reach_dir(c, xr, cr->cr_object);
         }
     }
+}
+
+/* The hidden directory that zfs-fuse and illumos make for SMB shares. */
+static void
+reach_shares(check_t *c)
+{
+    uint64_t object;
+    check_rec_t *cr;
+
+    if (zap_lookup_u64(c->c_ac.ac_os, MASTER_NODE_OBJ, ZPL_KEY_SHARES, &object) == 0 &&
+        (cr = rec_find(c, object)) != NULL && S_ISDIR(cr->cr_mode))
+        reach_dir(c, cr, cr->cr_parent);
 }
 
 /* ---- 3: the unlinked set ---- */
@@ -284,9 +299,11 @@ judge(check_t *c, const check_rec_t *cr)
     else
         c->c_zc->zc_files++;
     if (cr->cr_on_unlinked && (cr->cr_links != 0 || cr->cr_seen != 0))
-        problem(c, "object %llu: on the unlinked set with %llu links, %llu names", U(cr->cr_object), U(cr->cr_links), U(cr->cr_seen));
+        problem(c, "object %llu: on the unlinked set with %llu links, %llu names", U(cr->cr_object),
+                U(cr->cr_links), U(cr->cr_seen));
     if (!cr->cr_on_unlinked && cr->cr_seen == 0)
-        problem(c, "object %llu: mode %o, links %llu, but no name leads here", U(cr->cr_object), cr->cr_mode, U(cr->cr_links));
+        problem(c, "object %llu: mode %o, links %llu, but no name leads here", U(cr->cr_object), cr->cr_mode,
+                U(cr->cr_links));
     if (!dir && cr->cr_links != cr->cr_seen)
         problem(c, "object %llu: %llu links, %llu names", U(cr->cr_object), U(cr->cr_links), U(cr->cr_seen));
 }
@@ -317,6 +334,7 @@ check_run(check_t *c)
         return 0;
     }
     reach_dir(c, root, c->c_root);
+    reach_shares(c);
     reach_xattrs(c);
     walk_queue(c);
     if (c->c_unlinked != 0 && (err = walk_unlinked(c)) != 0)

@@ -2,14 +2,16 @@
 /*
  * zpl_create.c - new files, and the first objects of a new file system.
  *
- *   zpl_objset_init       object 1: master node ── ROOT ────────► root directory: 0755, links 2, size 2, its own parent
+ *   zpl_objset_init       object 1: master node ── ROOT ────────► root directory: 0755, links 2, size 2
  *   (syncing context)                         └─ DELETE_QUEUE ──► the unlinked set, empty
  *
- *   zpl_mknode            1. the object   2. its bonus: attributes and trivial ACL   3. a symlink's text or a small file's only block
+ *   zpl_mknode            1. the object   2. its bonus: attributes and trivial ACL   3. its first block
  *
  * Invariants:
- *   1. A new object has one name to come: links is 1 (2 for a directory) from the start; its maker adds the entry in the same tx.
- *   2. A text of at most 56 bytes lies behind the attributes in the bonus; a longer one is the object's block 0.
+ *   1. A new object has one name to come: links is 1 (2 for a directory) from the start; its maker adds the
+ *      entry in the same tx.
+ *   2. A text of at most 56 bytes lies behind the attributes in the bonus; a longer one is the object's
+ *      block 0.
  *
  * ZFS: zfs_create_fs, zfs_mknode (module/zfs/zfs_znode_os.c)
  */
@@ -93,7 +95,8 @@ undo:
 
 /* A property's value as a number: it may come as a number, as its digits, or as one of the names. */
 static uint64_t
-prop_number(const nvlist_t *props, const char *key, const char *const *names, const uint64_t *numbers, uint64_t def)
+prop_number(const nvlist_t *props, const char *key, const char *const *names, const uint64_t *numbers,
+            uint64_t def)
 {
     const char *text;
     uint64_t v;

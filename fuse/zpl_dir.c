@@ -2,15 +2,18 @@
 /*
  * zpl_dir.c - directories: finding, making and listing names.
  *
- *     create:  z_lock of the directory  ->  no such name yet  ->  tx: new object + entry + the directory's size, links, times
+ *     create:  z_lock of the directory  ->  no such name yet  ->  tx: object + entry + directory's attributes
  *
  * Invariants:
- *   1. Entry, object and both sides' attributes change in one transaction: no crash shows one without the other.
+ *   1. Entry, object and both sides' attributes change in one transaction: no crash shows one without the
+ *      other.
  *   2. A directory's size is its entries + 2, its links 2 + the directories in it.
- *   3. An entry leads to an existing file of the entry's type, or using it is EIO: entries come from disk and may lie.
+ *   3. An entry leads to an existing file of the entry's type, or using it is EIO: entries come from disk
+ *      and may lie.
  *   4. A directory without links (removed, still held) takes no entries: ENOENT.
- *   5. A readdir cookie names a place between entries: 0 before ".", 1 before "..", 2 before the first entry, and
- *      3 + the ZAP's own cookie after any other; DIR_END after the last. Entries that stay are seen exactly once.
+ *   5. A readdir cookie names a place between entries: 0 before ".", 1 before "..", 2 before the first
+ *      entry, and 3 + the ZAP's own cookie after any other; DIR_END after the last. Entries that stay are
+ *      seen exactly once.
  *
  * ZFS: zfs_dir.c, zfs_create, zfs_mkdir, zfs_lookup, zfs_readdir (zfs_vnops_os.c)
  */
@@ -28,9 +31,14 @@ static bool
 utf8_valid(const unsigned char *s)
 {
     while (*s != 0) {
-        int n = *s < 0x80 ? 0 : *s >= 0xc2 && *s < 0xe0 ? 1 : *s >= 0xe0 && *s < 0xf0 ? 2 : *s >= 0xf0 && *s < 0xf5 ? 3 : -1;
-        bool low = (*s == 0xe0 && s[1] < 0xa0) || (*s == 0xf0 && s[1] < 0x90);      /* overlong */
-        bool high = (*s == 0xed && s[1] >= 0xa0) || (*s == 0xf4 && s[1] >= 0x90);   /* surrogates; beyond Unicode */
+        int n = *s < 0x80                 ? 0
+                : *s >= 0xc2 && *s < 0xe0 ? 1
+                : *s >= 0xe0 && *s < 0xf0 ? 2
+                : *s >= 0xf0 && *s < 0xf5 ? 3
+                                          : -1;
+        bool low = (*s == 0xe0 && s[1] < 0xa0) || (*s == 0xf0 && s[1] < 0x90); /* overlong */
+        bool high =
+            (*s == 0xed && s[1] >= 0xa0) || (*s == 0xf4 && s[1] >= 0x90); /* surrogates; beyond Unicode */
 
         if (n < 0 || low || high)
             return false;

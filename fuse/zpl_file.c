@@ -3,28 +3,31 @@
  * zpl_file.c - contents of regular files.
  *
  *     read    range lock (shared)     -> dmu_read -> atime in memory
- *     write   range lock (exclusive)  -> for each MiB: z_lock, tx, [block size grows], attributes, dmu_write, commit
+ *     write   range lock (exclusive)  -> for each MiB: z_lock, tx, [block size], dmu_write, attributes
  *
  *   A small file is one block that grows with it; when it exceeds a record, all its blocks are records:
  *
  *     size   100  -> |512|     1000 -> |1024|     100000 -> |100352|     200000 -> |131072|131072|
  *
  * Invariants:
- *   1. Bytes after the size in the last block are zero: truncation zeroes them, and nothing is written beyond the size.
- *   2. The block size changes only under a lock of the whole range. Size <= block size, or that is a power of two.
+ *   1. Bytes after the size in the last block are zero: truncation zeroes them, and nothing is written
+ *      beyond the size.
+ *   2. The block size changes only under a lock of the whole range. Size <= block size, or that is a power
+ *      of two.
  *   3. A write is seen whole or not at all by any read that overlaps it: both hold the range.
- *   4. A crash may cut a long write at a MiB boundary; each piece and its size and times are one transaction.
+ *   4. A crash may cut a long write at a MiB boundary; each piece and its size and times are one
+ *      transaction.
  *
- * Writers of one file take turns (z_lock, so that its blocks change in txg order); readers and writers of other files
- * run beside them. ZFS lets writers of different blocks run in parallel.
+ * Writers of one file take turns (z_lock); readers, and writers of other files, run beside them. ZFS lets
+ * writers of different blocks run in parallel.
  *
  * ZFS: zfs_read, zfs_write (zfs_vnops.c), zfs_trunc, zfs_extend (zfs_znode_os.c)
  */
 #include <linux/falloc.h>
 #include "zpl_impl.h"
 
-#define ZPL_WRITE_CHUNK   (1ULL << 20)
-#define ZPL_FREE_AT_ONCE  (1ULL << 30) /* a longer range is freed in transactions of its own */
+#define ZPL_WRITE_CHUNK  (1ULL << 20)
+#define ZPL_FREE_AT_ONCE (1ULL << 30) /* a longer range is freed in transactions of its own */
 
 static int
 check_regular(znode_t *zp)
@@ -316,7 +319,7 @@ punch_tx(znode_t *zp, uint64_t off, uint64_t len, uint64_t size)
     return err;
 }
 
-/* Free [off, off+len), make the size at least end. Bytes beyond the size are zero already: only what is before it is freed. */
+/* Free [off, off+len), make the size at least end. Bytes beyond the size are zero already. */
 static int
 punch(znode_t *zp, uint64_t off, uint64_t len, uint64_t end)
 {

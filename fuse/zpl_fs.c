@@ -2,7 +2,7 @@
 /*
  * zpl_fs.c - one file system in use, on an object set that somebody opened (zpl_mount.c: a dataset's).
  *
- *     master node: VERSION ROOT DELETE_QUEUE ...  ->  zpl_fs_t  ->  root checked  ->  the unlinked set drained (read-write)
+ *     master node  ->  zpl_fs_t  ->  root checked  ->  the unlinked set drained (read-write)
  *
  * Invariants:
  *   1. Versions 1 to 4 and 5 are shown; only version 4 is written to. Anything else is refused by name.
@@ -48,7 +48,8 @@ zpl_attr_ctx_init(objset_t *os, zpl_attr_ctx_t *ac)
     if (err != 0)
         return SET_ERROR(err == ENOENT ? EIO : err);
     if (ac->ac_version < ZPL_VERSION_INITIAL || ac->ac_version > ZPL_VERSION_SA) {
-        cowbird_log(LOG_ERR, "file system version %llu is not supported (1 to 5 are)", (unsigned long long)ac->ac_version);
+        cowbird_log(LOG_ERR, "file system version %llu is not supported (1 to 5 are)",
+                    (unsigned long long)ac->ac_version);
         return SET_ERROR(ENOTSUP);
     }
     return ac->ac_version == ZPL_VERSION_SA ? zpl_sa_open(os, &ac->ac_sa) : 0;
@@ -88,7 +89,9 @@ master_read(zpl_fs_t *zfs)
     zfs->zf_utf8 = utf8 != 0;
     if (zfs->zf_case != ZPL_CASE_SENSITIVE) {
         zfs->zf_norm |= ZPL_NORM_TOUPPER;
-        cowbird_log(LOG_WARNING, "%s: casesensitivity is not sensitive; names are matched exactly all the same", zfs->zf_name);
+        cowbird_log(LOG_WARNING,
+                    "%s: casesensitivity is not sensitive; names are matched exactly all the same",
+                    zfs->zf_name);
     }
     return 0;
 }

@@ -3,15 +3,18 @@
  * zpl_impl.h - inside the file system layer: one mounted file system and its files in use.
  *
  *   zpl_fs_t ── zf_hash: object number -> znode_t ──► z_at      the attributes, decoded        (z_attr_lock)
- *                                                 ├─► z_bonus   the same on their way to disk  (z_lock for writing)
+ *                                                 ├─► z_bonus   the same on their way to disk  (z_lock)
  *                                                 └─► z_rl      who reads and writes which bytes
  *
  * INVARIANTS
- *  1. z_at and the attributes on disk (as of the open txg) are equal whenever z_lock is not held for writing; only z_at's atime may be newer.
- *  2. Entries, attributes and contents of an object change under its z_lock, held for writing over the whole transaction. (What is inside
- *     a hidden xattr directory: under the z_lock of the file it belongs to.)
+ *  1. z_at and the attributes on disk (as of the open txg) are equal whenever z_lock is not held for
+ *     writing; only z_at's atime may be newer.
+ *  2. Entries, attributes and contents of an object change under its z_lock, held for writing over the
+ *     whole transaction. (What is inside a hidden xattr directory: under the z_lock of the file it belongs
+ *     to.)
  *  3. A znode is in the hash exactly while it has references (or is being loaded). There is one per object.
- *  4. links == 0 <=> the object is on the unlinked set. It is freed by whoever drops the last reference, or by the next mount.
+ *  4. links == 0 <=> the object is on the unlinked set. It is freed by whoever drops the last reference, or
+ *     by the next mount.
  *  5. size <= block size, or the block size is a power of two.
  *
  * LOCK ORDER
@@ -19,15 +22,17 @@
  *                -> z_lock of other files by object number -> [dmu_tx_assign(WAIT) .. dmu_tx_commit]
  *                -> z_attr_lock, hash locks, everything in dmu
  *
- * WHY dmu_tx_assign MAY WAIT WITH LOCKS HELD. It waits for the syncing thread, which takes none of our locks, and for other transactions to
- * commit (txg.c). A thread with an assigned transaction takes only locks to the right of the bracket, which nobody holds while
- * waiting; so it commits. (ZFS takes some of its locks inside the transaction, and must then assign without waiting, drop everything and retry.)
- * For the same reason no znode is released inside a transaction: the last release may start one.
+ * WHY dmu_tx_assign MAY WAIT WITH LOCKS HELD. It waits for the syncing thread, which takes none of our
+ * locks, and for other transactions to commit (txg.c). A thread with an assigned transaction takes only
+ * locks to the right of the bracket, which nobody holds while waiting; so it commits. (ZFS takes some of
+ * its locks inside the transaction, and must then assign without waiting, drop everything and retry.) For
+ * the same reason no znode is released inside a transaction: the last release may start one.
  *
- * ATTRIBUTES are reached through zpl_attr.c alone, by name (ZA_*): where they lie on disk, znode or SA, is the business of
- * a zpl_attr_ops_t.
+ * ATTRIBUTES are reached through zpl_attr.c alone, by name (ZA_*): where they lie on disk, znode or SA, is
+ * the business of a zpl_attr_ops_t.
  *
- * ZFS: zfs_znode.h, zfs_vfsops.h. ZFS decodes into the inode and the znode; its znode cache is the kernel's inode cache.
+ * ZFS: zfs_znode.h, zfs_vfsops.h. ZFS decodes into the inode and the znode; its znode cache is the kernel's
+ * inode cache.
  */
 #ifndef COWBIRD_ZPL_IMPL_H
 #define COWBIRD_ZPL_IMPL_H
@@ -74,9 +79,11 @@ typedef struct zpl_attr_ops {
     /* What a store of mask needs in tx. */
     void (*ao_hold)(const zpl_attr_ctx_t *ac, dmu_buf_t *bonus, unsigned mask, dmu_tx_t *tx);
     /* Writes the attributes in mask; with ZA_MODE the ACL is made anew. */
-    void (*ao_store)(const zpl_attr_ctx_t *ac, dmu_buf_t *bonus, const zpl_attrs_t *at, unsigned mask, dmu_tx_t *tx);
+    void (*ao_store)(const zpl_attr_ctx_t *ac, dmu_buf_t *bonus, const zpl_attrs_t *at, unsigned mask,
+                     dmu_tx_t *tx);
     /* A symlink's text: at most n bytes of it. *len its whole length. */
-    int (*ao_symlink)(const zpl_attr_ctx_t *ac, dmu_buf_t *bonus, const zpl_attrs_t *at, char *buf, size_t n, size_t *len);
+    int (*ao_symlink)(const zpl_attr_ctx_t *ac, dmu_buf_t *bonus, const zpl_attrs_t *at, char *buf, size_t n,
+                      size_t *len);
 } zpl_attr_ops_t;
 extern const zpl_attr_ops_t zpl_znode_ops; /* zpl_attr_znode.c */
 extern const zpl_attr_ops_t zpl_sa_ops;    /* zpl_sa.c */
@@ -98,8 +105,8 @@ typedef struct zpl_rlock {
 typedef enum znode_state {
     ZS_LOADING, /* its first holder reads it; others wait */
     ZS_READY,
-    ZS_FAILED,  /* could not be read: unhashed, kept for those who waited */
-    ZS_DYING    /* unlinked, and the last holder frees it: nobody can hold it any more */
+    ZS_FAILED, /* could not be read: unhashed, kept for those who waited */
+    ZS_DYING   /* unlinked, and the last holder frees it: nobody can hold it any more */
 } znode_state_t;
 
 struct znode {
@@ -108,17 +115,17 @@ struct znode {
     struct znode *z_hash_next; /* its stripe's lock, likewise the next three */
     uint32_t z_refs;
     znode_state_t z_state;
-    int z_error;               /* ZS_FAILED: why */
-    uint32_t z_type;           /* S_IFMT bits; never change */
-    dmu_buf_t *z_bonus;        /* z_lock */
+    int z_error;        /* ZS_FAILED: why */
+    uint32_t z_type;    /* S_IFMT bits; never change */
+    dmu_buf_t *z_bonus; /* z_lock */
     krwlock_t z_lock;
     zpl_rlock_t z_rl;
-    kmutex_t z_attr_lock;      /* all below */
+    kmutex_t z_attr_lock; /* all below */
     zpl_attrs_t z_at;
-    bool z_atime_dirty;        /* atime is newer than on disk */
-    bool z_multi;              /* more than one block: the block size is settled */
+    bool z_atime_dirty; /* atime is newer than on disk */
+    bool z_multi;       /* more than one block: the block size is settled */
     uint32_t z_blksz;
-    uint64_t z_txg;            /* of the last change, for fsync */
+    uint64_t z_txg; /* of the last change, for fsync */
 };
 
 /* ---- file systems ---- */
@@ -133,16 +140,16 @@ typedef enum zpl_atime { ZPL_ATIME_OFF, ZPL_ATIME_ON, ZPL_ATIME_RELATIVE } zpl_a
 
 struct zpl_fs {
     objset_t *zf_os;
-    dsl_pool_t *zf_pool;     /* NULL: a bare object set, likewise zf_ds */
+    dsl_pool_t *zf_pool; /* NULL: a bare object set, likewise zf_ds */
     dsl_dataset_t *zf_ds;
     bool zf_snapshot;
-    bool zf_fixed_rdonly;    /* asked for, a snapshot, or of a version we only read */
+    bool zf_fixed_rdonly; /* asked for, a snapshot, or of a version we only read */
     char zf_name[ZFS_MAX_DATASET_NAME_LEN];
     zpl_attr_ctx_t zf_ac;
     const zpl_attr_ops_t *zf_aops;
     uint64_t zf_root, zf_unlinkedobj, zf_norm, zf_case;
     bool zf_utf8;
-    bool zf_readonly;        /* atomic, likewise the next two: properties */
+    bool zf_readonly; /* atomic, likewise the next two: properties */
     int zf_atime;
     uint32_t zf_recordsize;
     kmutex_t zf_rename_lock; /* moves between directories: the tree's shape stands still */
@@ -164,7 +171,8 @@ void zpl_attr_ctx_fini(zpl_attr_ctx_t *ac);
 const zpl_attr_ops_t *zpl_attr_backend(const zpl_attr_ctx_t *ac, uint8_t bonustype);
 /* The attributes of any object, uncached. ENOENT no such object; EIO not a file or nonsense. */
 int zpl_attr_read(const zpl_attr_ctx_t *ac, uint64_t object, zpl_attrs_t *at);
-int zpl_attr_load(const zpl_attr_ctx_t *ac, dmu_buf_t *bonus, zpl_attrs_t *at, dmu_object_info_t *doi); /* likewise, held */
+int zpl_attr_load(const zpl_attr_ctx_t *ac, dmu_buf_t *bonus, zpl_attrs_t *at,
+                  dmu_object_info_t *doi); /* likewise, held */
 void zpl_now(struct timespec *ts);
 void zpl_attrs_get(znode_t *zp, zpl_attrs_t *at); /* a copy */
 uint64_t zpl_size(znode_t *zp);
@@ -184,7 +192,7 @@ uint64_t zpl_acl_flags(uint32_t mode); /* the flags that go with it */
 
 /* ---- zpl_create.c ---- */
 typedef struct zpl_newnode {
-    uint32_t nn_mode;    /* with type bits */
+    uint32_t nn_mode; /* with type bits */
     uint64_t nn_uid, nn_gid, nn_parent, nn_rdev;
     uint64_t nn_norm;    /* of a directory's ZAP */
     uint64_t nn_flags;   /* beside the usual ones */
@@ -205,11 +213,12 @@ bool zpl_is_unlinked(znode_t *zp);
 /* ---- zpl_rlock.c ---- */
 void zpl_rlock_init(zpl_rlock_t *rl);
 void zpl_rlock_fini(zpl_rlock_t *rl);
-void zpl_range_enter(zpl_rlock_t *rl, zpl_range_t *r, uint64_t off, uint64_t len, bool write); /* len ~0: to the end */
+void zpl_range_enter(zpl_rlock_t *rl, zpl_range_t *r, uint64_t off, uint64_t len,
+                     bool write); /* len ~0: to the end */
 void zpl_range_exit(zpl_rlock_t *rl, zpl_range_t *r);
 
 /* ---- zpl_file.c ---- */
-/* Set the size, and what else mask names, in one transaction (a shrinking of more than 1 GiB frees blocks before it). */
+/* Set the size, and what else mask names, in one transaction. (Cutting off more than 1 GiB frees blocks before.) */
 int zpl_truncate(znode_t *zp, int mask, const struct stat *st);
 
 /* ---- zpl_dir.c ---- */
@@ -220,7 +229,7 @@ int zpl_dir_check(znode_t *dzp);
 int zpl_dirent_get(znode_t *dzp, const char *name, uint64_t *de);
 /* The file an entry names; EIO when there is none. */
 int zpl_dirent_hold(znode_t *dzp, uint64_t de, znode_t **zpp);
-/* The same for one that is to be locked after dzp: a directory whose parent is another one is EIO, as it may be an ancestor. */
+/* The same for one to be locked after dzp: a directory that says its parent is another is EIO, it may be above. */
 int zpl_child_hold(znode_t *dzp, uint64_t de, znode_t **zpp);
 uint64_t zpl_dirent_make(znode_t *zp);
 /* What adding and removing entries does to the directory's attributes. */
@@ -255,7 +264,7 @@ typedef struct zpl_check {
     void (*zc_report)(void *arg, const char *line); /* may be NULL */
     void *zc_arg;
 } zpl_check_t;
-/* Walks every directory and every object: 0 and zc_problems, or the error that stopped it. Nothing may change meanwhile. */
+/* Walks everything: 0 and zc_problems, or the error that stopped it. Nothing may change meanwhile. */
 int zpl_check_objset(objset_t *os, zpl_check_t *zc);
 
 #endif

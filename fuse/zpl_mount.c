@@ -2,12 +2,14 @@
 /*
  * zpl_mount.c - a dataset becomes a file system in use.
  *
- *     zpl_fs_mount:   own (a snapshot: hold and long hold) -> its object set -> zpl_fs_open_objset -> properties
+ *     zpl_fs_mount:   own (a snapshot: hold and long hold) -> its object set -> zpl_fs_open_objset
  *     zpl_fs_unmount: the reverse
  *
  * Invariants:
- *   1. While mounted, a head has an owner and a snapshot a long hold: neither can be destroyed under the mount.
- *   2. Properties that act at once (readonly, atime, relatime, recordsize) are atomic fields, read again by zpl_fs_props_changed().
+ *   1. While mounted, a head has an owner and a snapshot a long hold: neither can be destroyed under the
+ *      mount.
+ *   2. Properties that act at once (readonly, atime, relatime, recordsize) are atomic fields, read again by
+ *      zpl_fs_props_changed().
  *
  * ZFS: zfsvfs_create, zfs_domount, zfs_statvfs (zfs_vfsops_os.c)
  */

@@ -2,12 +2,13 @@
 /*
  * zpl_path.c - from an object's number to a path, for lists of damaged files.
  *
- *     object ── parent attribute ──► directory ── search its entries for the number ──► name;   and so on up to the root
+ *     object ── parent attribute ──► directory ── search its entries for the number ──► name; and so on up
  *
  * A file of several names has one parent attribute; when its name is not there, the whole tree is searched.
  *
  * Invariants:
- *   1. The disk may be damaged: loops end after PATH_DEPTH steps, an unreadable directory gives "?" for the name.
+ *   1. The disk may be damaged: loops end after PATH_DEPTH steps, an unreadable directory gives "?" for the
+ *      name.
  *
  * ZFS: zfs_obj_to_path (zfs_znode_os.c)
  */
@@ -65,7 +66,7 @@ static void
 queue_add(dir_queue_t *dq, uint64_t dir)
 {
     if (dq->dq_n == dq->dq_room) {
-        dq->dq_room = MAX(64, dq->dq_room * 2);
+        dq->dq_room = MAX((size_t)64, dq->dq_room * 2);
         dq->dq_dirs = xrealloc(dq->dq_dirs, dq->dq_room * sizeof(uint64_t));
     }
     dq->dq_dirs[dq->dq_n++] = dir;
@@ -113,7 +114,8 @@ search_tree(const zpl_attr_ctx_t *ac, uint64_t root, uint64_t object, uint64_t *
 
 /* One step: the name of object, and the directory it is in. */
 static int
-path_step(const zpl_attr_ctx_t *ac, uint64_t root, uint64_t object, const zpl_attrs_t *at, char *name, uint64_t *dir)
+path_step(const zpl_attr_ctx_t *ac, uint64_t root, uint64_t object, const zpl_attrs_t *at, char *name,
+          uint64_t *dir)
 {
     int err;
 

@@ -7,15 +7,17 @@
  *
  * Invariants:
  *   1. The target name exists at every moment when it existed before: it goes from dst to src in one step.
- *   2. A directory never becomes its own descendant: the chain of parents from `to` is walked while zf_rename_lock keeps every
- *      directory where it is.
- *   3. Locks are taken ancestors first: from and to (the ancestor first; unrelated ones by number), then src and dst. src
- *      on the way down to `to` is refused before (EINVAL), and so is dst on the way down to `from` (ENOTEMPTY): else a child would be
- *      locked after its descendant.
+ *   2. A directory never becomes its own descendant: the chain of parents from `to` is walked while
+ *      zf_rename_lock keeps every directory where it is.
+ *   3. Locks are taken ancestors first: from and to (the ancestor first; unrelated ones by number), then
+ *      src and dst. src on the way down to `to` is refused before (EINVAL), and so is dst on the way down
+ *      to `from` (ENOTEMPTY): else a child would be locked after its descendant.
  *
- * Sequence: rename lock (two directories) -> chain -> lock dirs -> find src, dst -> check -> lock them -> tx -> unlock, release.
+ * Sequence: rename lock (two directories) -> chain -> lock dirs -> find src, dst -> check -> lock them ->
+ * tx -> unlock, release.
  *
- * ZFS: zfs_rename (zfs_vnops_os.c), which locks names (zfs_dirent_lock) and holds parents' z_parent_lock on the way up.
+ * ZFS: zfs_rename (zfs_vnops_os.c), which locks names (zfs_dirent_lock) and holds parents' z_parent_lock on
+ * the way up.
  */
 #include <stdio.h>
 #include "zpl_impl.h"
@@ -27,7 +29,7 @@ typedef struct rename_op {
     znode_t *r_from, *r_to;
     const char *r_oname, *r_nname;
     bool r_exchange, r_noreplace;
-    uint64_t r_to_branch;   /* the entry of from that leads to `to`, 0: none; the same the other way */
+    uint64_t r_to_branch; /* the entry of from that leads to `to`, 0: none; the same the other way */
     uint64_t r_from_branch;
     znode_t *r_src, *r_dst; /* r_dst NULL: the name is free */
 } rename_op_t;
@@ -75,8 +77,10 @@ rename_chain(rename_op_t *op)
 }
 
 /*
- * The order of two directories' locks is their order in the tree, and a move changes that: b below a today, a below b tomorrow.
- * ThreadSanitizer's lock graph remembers both and takes it for a possible deadlock. It is none: the tree stands still while
+ * The order of two directories' locks is their order in the tree, and a move changes that: b below a today,
+ * a below b tomorrow.
+ * ThreadSanitizer's lock graph remembers both and takes it for a possible deadlock. It is none: the tree
+ * stands still while
  * two directories are being locked (invariant 3).
  */
 #if defined(__SANITIZE_THREAD__) || defined(__clang__)
@@ -107,7 +111,8 @@ unlock_pair(znode_t *first, znode_t *second)
 static void
 lock_dirs(rename_op_t *op)
 {
-    bool to_first = op->r_from_branch != 0 || (op->r_to_branch == 0 && op->r_to->z_object < op->r_from->z_object);
+    bool to_first =
+        op->r_from_branch != 0 || (op->r_to_branch == 0 && op->r_to->z_object < op->r_from->z_object);
 
     lock_pair(to_first ? op->r_to : op->r_from, to_first ? op->r_from : op->r_to);
 }
@@ -117,8 +122,9 @@ static void
 lock_children(rename_op_t *op)
 {
     znode_t *a = op->r_src, *b = op->r_dst;
-    bool swap = b != NULL && (a->z_type == S_IFDIR) == (b->z_type == S_IFDIR) ? b->z_object < a->z_object
-                                                                              : b != NULL && b->z_type == S_IFDIR;
+    bool swap = b != NULL && (a->z_type == S_IFDIR) == (b->z_type == S_IFDIR)
+                    ? b->z_object < a->z_object
+                    : b != NULL && b->z_type == S_IFDIR;
 
     lock_pair(swap ? b : a, swap ? a : b);
 }
@@ -172,7 +178,7 @@ is_dir(znode_t *zp)
     return zp != NULL && zp->z_type == S_IFDIR;
 }
 
-/* The two directories' attributes. A replaced target is an entry less, a replaced directory a sub-directory less. */
+/* The two directories' attributes; a replaced target is an entry less. */
 static void
 rename_dirs(rename_op_t *op, dmu_tx_t *tx)
 {

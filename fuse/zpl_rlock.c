@@ -7,10 +7,12 @@
  *                                                        for R 0-128K
  *
  * Invariants:
- *   1. An entry is granted when nothing *earlier* in the list overlaps it, two readers excepted. So nobody starves.
+ *   1. An entry is granted when nothing *earlier* in the list overlaps it, two readers excepted. So nobody
+ *      starves.
  *   2. An entry lives on its owner's stack, on the list from enter to exit.
  *
- * ZFS: module/zfs/zfs_rlock.c, which keeps a tree and splits overlapping readers; a file has few lockers at a time, a list does.
+ * ZFS: module/zfs/zfs_rlock.c, which keeps a tree and splits overlapping readers; a file has few lockers at
+ * a time, a list does.
  */
 #include "zpl_impl.h"
 

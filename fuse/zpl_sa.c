@@ -2,14 +2,16 @@
 /*
  * zpl_sa.c - attributes in the variable form of ZPL version 5, read.
  *
- *     master node SA_ATTRS ──► REGISTRY  "ZPL_MODE" -> number 5, length 8      number and length of every attribute
- *                          └─► LAYOUTS   "2" -> 5 6 4 12 13 7 11 0 1 2 3 8 16 19   which numbers follow one another
+ *     master node SA_ATTRS ──► REGISTRY  "ZPL_MODE" -> number 5, length 8      of every attribute
+ *                          └─► LAYOUTS   "2" -> 5 6 4 12 13 7 11 0 1 2 3 8 16 19   what follows what
  *
- *     bonus, or spill block:  | magic | layout, header size | lengths of the variable ones |  values in layout order, each 8-aligned
+ *     bonus, or spill block:  | magic | layout, header size | lengths of the variable ones | values, 8-aligned
  *
  * Invariants:
  *   1. Every length and offset is checked against the buffer before use; whatever does not fit is EIO.
  *   2. An attribute is in the bonus or in the spill block; the bonus is looked at first.
+ *   3. These buffers are bytes to everybody else, so nobody has turned them to our byte order: the magic
+ *      tells, and each value is turned when it is read.
  *
  * Nothing is written in this form yet: file systems of version 5 are read-only.
  *
@@ -18,17 +20,32 @@
 #include "zpl_impl.h"
 
 typedef enum sa_attr { /* what we ask for, by name */
-    SA_ATIME, SA_MTIME, SA_CTIME, SA_CRTIME, SA_GEN, SA_MODE, SA_SIZE, SA_PARENT, SA_LINKS, SA_XATTR, SA_RDEV, SA_FLAGS,
-    SA_UID, SA_GID, SA_SYMLINK, SA_DXATTR, SA_NATTRS
+                       SA_ATIME,
+                       SA_MTIME,
+                       SA_CTIME,
+                       SA_CRTIME,
+                       SA_GEN,
+                       SA_MODE,
+                       SA_SIZE,
+                       SA_PARENT,
+                       SA_LINKS,
+                       SA_XATTR,
+                       SA_RDEV,
+                       SA_FLAGS,
+                       SA_UID,
+                       SA_GID,
+                       SA_SYMLINK,
+                       SA_DXATTR,
+                       SA_NATTRS
 } sa_attr_t;
 
 static const char *const sa_names[SA_NATTRS] = {
-    "ZPL_ATIME", "ZPL_MTIME", "ZPL_CTIME", "ZPL_CRTIME", "ZPL_GEN",  "ZPL_MODE", "ZPL_SIZE", "ZPL_PARENT",
-    "ZPL_LINKS", "ZPL_XATTR", "ZPL_RDEV",  "ZPL_FLAGS",  "ZPL_UID",  "ZPL_GID",  "ZPL_SYMLINK", "ZPL_DXATTR",
+    "ZPL_ATIME", "ZPL_MTIME", "ZPL_CTIME", "ZPL_CRTIME", "ZPL_GEN", "ZPL_MODE", "ZPL_SIZE",    "ZPL_PARENT",
+    "ZPL_LINKS", "ZPL_XATTR", "ZPL_RDEV",  "ZPL_FLAGS",  "ZPL_UID", "ZPL_GID",  "ZPL_SYMLINK", "ZPL_DXATTR",
 };
 
-#define SA_MAX_ATTRS   1024
-#define SA_MAX_LAYOUTS 1024
+#define SA_MAX_ATTRS     1024
+#define SA_MAX_LAYOUTS   1024
 #define SA_MAX_IN_LAYOUT 256
 
 typedef struct sa_layout {
@@ -85,7 +102,7 @@ layout_entry(zpl_sa_t *sa, objset_t *os, uint64_t object, const zap_attribute_t 
     sl = &sa->sa_layouts[num];
     free(sl->sl_attrs);
     sl->sl_n = (uint16_t)za->za_num_integers;
-    sl->sl_attrs = xzalloc(MAX(1, sl->sl_n) * sizeof(uint16_t));
+    sl->sl_attrs = xzalloc((sl->sl_n + 1u) * sizeof(uint16_t));
     return zap_lookup(os, object, za->za_name, 2, sl->sl_n, sl->sl_attrs);
 }
 
@@ -135,61 +152,115 @@ zpl_sa_close(zpl_sa_t *sa)
 
 /* ---- one attribute ---- */
 
+/* A buffer's header, in our byte order. */
+typedef struct sa_hdr {
+    const uint8_t *sh_buf;
+    size_t sh_size, sh_hdrsize;
+    const sa_layout_t *sh_layout;
+    bool sh_swap; /* values are in the other order */
+} sa_hdr_t;
+
+static uint16_t
+sa_u16(const sa_hdr_t *sh, size_t off)
+{
+    uint16_t v;
+
+    memcpy(&v, sh->sh_buf + off, sizeof(v));
+    return sh->sh_swap ? __builtin_bswap16(v) : v;
+}
+
+static int
+sa_header(const zpl_sa_t *sa, const void *buf, size_t size, sa_hdr_t *sh)
+{
+    uint32_t magic;
+    uint16_t info;
+
+    if (size < sizeof(sa_hdr_phys_t))
+        return SET_ERROR(size == 0 ? ENOENT : EIO);
+    *sh = (sa_hdr_t){.sh_buf = buf, .sh_size = size};
+    memcpy(&magic, buf, sizeof(magic));
+    sh->sh_swap = magic == __builtin_bswap32(SA_MAGIC);
+    if (magic != SA_MAGIC && !sh->sh_swap)
+        return SET_ERROR(EIO);
+    info = sa_u16(sh, offsetof(sa_hdr_phys_t, sa_layout_info));
+    sh->sh_hdrsize = SA_HDR_SIZE(info);
+    sh->sh_layout = &sa->sa_layouts[SA_LAYOUT_NUM(info)];
+    if (sh->sh_hdrsize < sizeof(sa_hdr_phys_t) || sh->sh_hdrsize > size || sh->sh_layout->sl_attrs == NULL)
+        return SET_ERROR(EIO);
+    return 0;
+}
+
+/* Length of the next attribute; var counts the variable ones. */
+static int
+sa_attr_len(const zpl_sa_t *sa, const sa_hdr_t *sh, uint16_t num, size_t *var, size_t *len)
+{
+    size_t off = offsetof(sa_hdr_phys_t, sa_lengths) + 2 * *var;
+
+    if (num >= SA_MAX_ATTRS || !sa->sa_known[num])
+        return SET_ERROR(EIO);
+    *len = sa->sa_length[num];
+    if (*len != 0)
+        return 0;
+    if (off + 2 > sh->sh_hdrsize)
+        return SET_ERROR(EIO);
+    *len = sa_u16(sh, off);
+    (*var)++;
+    return 0;
+}
+
 /* Where attribute number num lies in a buffer. ENOENT: not here. */
 static int
-sa_walk(const zpl_sa_t *sa, const uint8_t *buf, size_t size, uint16_t num, const void **value, size_t *len)
+sa_walk(const zpl_sa_t *sa, const sa_hdr_t *sh, uint16_t num, const void **value, size_t *len)
 {
-    sa_hdr_phys_t hdr;
-    const sa_layout_t *sl;
-    size_t pos, alen, var = 0;
-    uint16_t vlen;
+    size_t pos = sh->sh_hdrsize, var = 0;
+    int err;
 
-    if (size < sizeof(hdr))
-        return SET_ERROR(size == 0 ? ENOENT : EIO);
-    memcpy(&hdr, buf, sizeof(hdr));
-    pos = SA_HDR_SIZE(hdr.sa_layout_info);
-    sl = &sa->sa_layouts[SA_LAYOUT_NUM(hdr.sa_layout_info)];
-    if (hdr.sa_magic != SA_MAGIC || pos < sizeof(hdr) || pos > size || sl->sl_attrs == NULL)
-        return SET_ERROR(EIO);
-    for (int i = 0; i < sl->sl_n; i++, pos = P2ROUNDUP(pos + alen, (size_t)8)) {
-        if (sl->sl_attrs[i] >= SA_MAX_ATTRS || !sa->sa_known[sl->sl_attrs[i]])
+    for (int i = 0; i < sh->sh_layout->sl_n; i++, pos = P2ROUNDUP(pos + *len, (size_t)8)) {
+        if ((err = sa_attr_len(sa, sh, sh->sh_layout->sl_attrs[i], &var, len)) != 0)
+            return err;
+        if (pos > sh->sh_size || *len > sh->sh_size - pos)
             return SET_ERROR(EIO);
-        alen = sa->sa_length[sl->sl_attrs[i]];
-        if (alen == 0) {
-            if (offsetof(sa_hdr_phys_t, sa_lengths) + 2 * (var + 1) > SA_HDR_SIZE(hdr.sa_layout_info))
-                return SET_ERROR(EIO);
-            memcpy(&vlen, buf + offsetof(sa_hdr_phys_t, sa_lengths) + 2 * var++, 2);
-            alen = vlen;
-        }
-        if (pos > size || alen > size - pos)
-            return SET_ERROR(EIO);
-        if (sl->sl_attrs[i] == num) {
-            *value = buf + pos;
-            *len = alen;
+        *value = sh->sh_buf + pos;
+        if (sh->sh_layout->sl_attrs[i] == num)
             return 0;
-        }
     }
     return ENOENT;
 }
 
-/* Copies up to n bytes of an attribute, from the bonus or the spill block; *len its length. ENOENT: absent. */
+/* Copies up to n bytes of an attribute out of one buffer. Words are turned, bytes (symlink, xattrs) not. */
+static int
+sa_copy(const zpl_sa_t *sa, const dmu_buf_t *db, sa_attr_t attr, void *buf, size_t n, size_t *len)
+{
+    const void *value;
+    uint64_t *words = buf;
+    sa_hdr_t sh;
+    int err;
+
+    if ((err = sa_header(sa, db->db_data, db->db_size, &sh)) != 0 ||
+        (err = sa_walk(sa, &sh, (uint16_t)sa->sa_number[attr], &value, len)) != 0)
+        return err;
+    n = n < *len ? n : *len;
+    memcpy(buf, value, n);
+    if (sh.sh_swap && attr < SA_SYMLINK)
+        for (size_t i = 0; i < n / sizeof(*words); i++)
+            words[i] = __builtin_bswap64(words[i]);
+    return 0;
+}
+
+/* The same from the bonus or the spill block; *len its length. ENOENT: absent. */
 static int
 sa_get(const zpl_attr_ctx_t *ac, dmu_buf_t *bonus, sa_attr_t attr, void *buf, size_t n, size_t *len)
 {
-    int32_t num = ac->ac_sa->sa_number[attr];
-    dmu_buf_t *spill = NULL;
-    const void *value;
+    dmu_buf_t *spill;
     int err;
 
-    if (num < 0)
+    if (ac->ac_sa->sa_number[attr] < 0)
         return ENOENT;
-    err = sa_walk(ac->ac_sa, bonus->db_data, bonus->db_size, (uint16_t)num, &value, len);
-    if (err == ENOENT && (err = dmu_spill_hold(ac->ac_os, bonus->db_object, &spill)) == 0)
-        err = sa_walk(ac->ac_sa, spill->db_data, spill->db_size, (uint16_t)num, &value, len);
-    if (err == 0)
-        memcpy(buf, value, MIN(n, *len));
-    if (spill != NULL)
-        dmu_buf_rele(spill);
+    err = sa_copy(ac->ac_sa, bonus, attr, buf, n, len);
+    if (err != ENOENT || (err = dmu_spill_hold(ac->ac_os, bonus->db_object, &spill)) != 0)
+        return err;
+    err = sa_copy(ac->ac_sa, spill, attr, buf, n, len);
+    dmu_buf_rele(spill);
     return err;
 }
 
@@ -225,10 +296,14 @@ sa_time(const zpl_attr_ctx_t *ac, dmu_buf_t *bonus, sa_attr_t attr, struct times
 static int
 sa_load_words(const zpl_attr_ctx_t *ac, dmu_buf_t *bonus, zpl_attrs_t *at)
 {
-    const struct { sa_attr_t attr; bool needed; uint64_t *to; } words[] = {
-        {SA_GEN, true, &at->za_gen},       {SA_SIZE, true, &at->za_size},    {SA_PARENT, true, &at->za_parent},
-        {SA_LINKS, true, &at->za_links},   {SA_XATTR, false, &at->za_xattr}, {SA_RDEV, false, &at->za_rdev},
-        {SA_FLAGS, false, &at->za_flags},  {SA_UID, true, &at->za_uid},      {SA_GID, true, &at->za_gid},
+    const struct {
+        sa_attr_t attr;
+        bool needed;
+        uint64_t *to;
+    } words[] = {
+        {SA_GEN, true, &at->za_gen},      {SA_SIZE, true, &at->za_size},    {SA_PARENT, true, &at->za_parent},
+        {SA_LINKS, true, &at->za_links},  {SA_XATTR, false, &at->za_xattr}, {SA_RDEV, false, &at->za_rdev},
+        {SA_FLAGS, false, &at->za_flags}, {SA_UID, true, &at->za_uid},      {SA_GID, true, &at->za_gid},
     };
     int err = 0;
 
@@ -243,8 +318,10 @@ sa_load(const zpl_attr_ctx_t *ac, dmu_buf_t *bonus, zpl_attrs_t *at)
     uint64_t mode;
     int err;
 
-    if ((err = sa_words(ac, bonus, SA_MODE, true, &mode, 1)) != 0 || (err = sa_load_words(ac, bonus, at)) != 0 ||
-        (err = sa_time(ac, bonus, SA_ATIME, &at->za_atime)) != 0 || (err = sa_time(ac, bonus, SA_MTIME, &at->za_mtime)) != 0 ||
+    if ((err = sa_words(ac, bonus, SA_MODE, true, &mode, 1)) != 0 ||
+        (err = sa_load_words(ac, bonus, at)) != 0 ||
+        (err = sa_time(ac, bonus, SA_ATIME, &at->za_atime)) != 0 ||
+        (err = sa_time(ac, bonus, SA_MTIME, &at->za_mtime)) != 0 ||
         (err = sa_time(ac, bonus, SA_CTIME, &at->za_ctime)) != 0)
         return err;
     at->za_mode = (uint32_t)mode;
@@ -252,7 +329,8 @@ sa_load(const zpl_attr_ctx_t *ac, dmu_buf_t *bonus, zpl_attrs_t *at)
 }
 
 static int
-sa_symlink(const zpl_attr_ctx_t *ac, dmu_buf_t *bonus, const zpl_attrs_t *at, char *buf, size_t n, size_t *len)
+sa_symlink(const zpl_attr_ctx_t *ac, dmu_buf_t *bonus, const zpl_attrs_t *at, char *buf, size_t n,
+           size_t *len)
 {
     int err = sa_get(ac, bonus, SA_SYMLINK, buf, n, len);
 

@@ -2,11 +2,11 @@
 /*
  * zpl_unlink.c - taking names away.
  *
- *     unlink:  z_lock of the directory, of the file  ->  tx: entry gone, links - 1; the last name: onto the unlinked set
+ *     unlink:  z_lock of the directory, of the file  ->  tx: entry gone, links - 1; the last: onto the set
  *     rmdir:   the same, when the directory is empty; its links become 0
  *
- * Invariant: that a file loses its last name and comes onto the unlinked set is one transaction. It is freed later, by its
- * last holder (zpl_unlinked.c).
+ * Invariant: that a file loses its last name and comes onto the unlinked set is one transaction. It is
+ * freed later, by its last holder (zpl_unlinked.c).
  *
  * ZFS: zfs_remove, zfs_rmdir (zfs_vnops_os.c), zfs_link_destroy (zfs_dir.c)
  */

@@ -2,16 +2,16 @@
 /*
  * zpl_unlinked.c - the end of a file: freeing what has no name and no holder.
  *
- *     last release of an unlinked znode (DYING)                    mount, read-write
- *          |                                                            |  every number on the unlinked set: hold, release
- *          v                                                            v
+ *     last release of an unlinked znode (DYING)     mount, read-write: each number on the unlinked set
+ *          |                                             |  hold, release
+ *          v                                             v
  *     contents beyond 1 MiB freed in transactions of their own;  xattr directory emptied
  *          v
  *     one tx:  off the set, the object and its xattr directory freed
  *
  * Invariants:
- *   1. An object leaves the set in the transaction that frees it. A crash before repeats the work at the next mount; all of it
- *      may be done twice.
+ *   1. An object leaves the set in the transaction that frees it. A crash before repeats the work at the
+ *      next mount; all of it may be done twice.
  *   2. When freeing fails (EIO, a suspended pool), the object stays on the set, and nobody waits for it.
  *
  * ZFS: zfs_rmnode, zfs_unlinked_drain, zfs_purgedir (zfs_dir.c)
@@ -30,7 +30,8 @@ reap_contents(znode_t *zp, const zpl_attrs_t *at)
 
     if (zp->z_type == S_IFDIR && (at->za_flags & ZPL_XATTR))
         err = zpl_xattr_purge(zfs, zp->z_object);
-    else if (zp->z_type != S_IFDIR && zp->z_multi && (at->za_size > REAP_AT_ONCE || zp->z_blksz > REAP_AT_ONCE))
+    else if (zp->z_type != S_IFDIR && zp->z_multi &&
+             (at->za_size > REAP_AT_ONCE || zp->z_blksz > REAP_AT_ONCE))
         err = dmu_free_long_range(zfs->zf_os, zp->z_object, 0, DMU_OBJECT_END);
     if (err == 0 && at->za_xattr != 0)
         err = zpl_xattr_purge(zfs, at->za_xattr);
@@ -81,7 +82,8 @@ reap_xattr(znode_t *zp, zpl_attrs_t *at)
     zpl_attrs_t xat;
 
     if (at->za_xattr == zp->z_object || at->za_xattr == 0 ||
-        zpl_attr_read(&zp->z_zfs->zf_ac, at->za_xattr, &xat) != 0 || !(xat.za_flags & ZPL_XATTR) || !S_ISDIR(xat.za_mode))
+        zpl_attr_read(&zp->z_zfs->zf_ac, at->za_xattr, &xat) != 0 || !(xat.za_flags & ZPL_XATTR) ||
+        !S_ISDIR(xat.za_mode))
         at->za_xattr = 0;
     return at->za_xattr;
 }
@@ -105,8 +107,8 @@ zpl_reap(znode_t *zp)
         zpl_znode_free(zp);
     }
     if (err != 0 && err != EROFS)
-        cowbird_log(LOG_WARNING, "%s: unlinked object %llu is not freed yet: %s", zfs->zf_name, (unsigned long long)object,
-                    cowbird_strerror(err));
+        cowbird_log(LOG_WARNING, "%s: unlinked object %llu is not freed yet: %s", zfs->zf_name,
+                    (unsigned long long)object, cowbird_strerror(err));
 }
 
 /* ---- at mount ---- */
@@ -134,12 +136,14 @@ drain_one(zpl_fs_t *zfs, uint64_t object)
 
     if (err == 0) {
         if (!zpl_is_unlinked(zp))
-            cowbird_log(LOG_WARNING, "%s: object %llu is on the unlinked set but has a name", zfs->zf_name, (unsigned long long)object);
+            cowbird_log(LOG_WARNING, "%s: object %llu is on the unlinked set but has a name", zfs->zf_name,
+                        (unsigned long long)object);
         zpl_znode_rele(zp);
     } else if (err == ENOENT) {
         drain_forget(zfs, object);
     } else {
-        cowbird_log(LOG_WARNING, "%s: unlinked object %llu: %s", zfs->zf_name, (unsigned long long)object, cowbird_strerror(err));
+        cowbird_log(LOG_WARNING, "%s: unlinked object %llu: %s", zfs->zf_name, (unsigned long long)object,
+                    cowbird_strerror(err));
     }
 }
 

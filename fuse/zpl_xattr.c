@@ -2,16 +2,19 @@
 /*
  * zpl_xattr.c - extended attributes, in ZFS's directory form.
  *
- *     file ── xattr ──► hidden directory (041777) ── "user.mime" ──► hidden file (0100644), its contents the value
+ *     file ── xattr ──► hidden directory (041777) ── "user.mime" ──► hidden file (0100644): the value
  *                       "security.selinux" ──► ...
  *
  * Invariants:
- *   1. All that hangs below a file's xattr attribute is covered by that file's z_lock. Hidden objects have no znode.
- *   2. Setting a value makes a new hidden file and frees the old one in the same transaction: a value is old or new, never mixed.
+ *   1. All that hangs below a file's xattr attribute is covered by that file's z_lock. Hidden objects have
+ *      no znode.
+ *   2. Setting a value makes a new hidden file and frees the old one in the same transaction: a value is
+ *      old or new, never mixed.
  *   3. Hidden objects are not linked from anywhere else; they go with their file (zpl_unlinked.c).
  *
- * Names: Linux stores them with their namespace, other systems store "user." attributes bare; both are found, and bare names
- * listed as "user.". In version 5 small attributes may lie in the SA form (zpl_sa.c), which is looked at first.
+ * Names: Linux stores them with their namespace, other systems store "user." attributes bare; both are
+ * found, and bare names listed as "user.". In version 5 small attributes may lie in the SA form (zpl_sa.c),
+ * which is looked at first.
  *
  * ZFS: zpl_xattr.c, zfs_make_xattrdir (zfs_dir.c)
  */
@@ -57,7 +60,8 @@ xattr_find(znode_t *zp, uint64_t xdir, const char **name, uint64_t *object)
     uint64_t de = 0;
     int err = zap_lookup_u64(os, xdir, *name, &de);
 
-    if (err == ENOENT && strncmp(*name, USER_PREFIX, USER_PREFIX_LEN) == 0 && (*name)[USER_PREFIX_LEN] != '\0') {
+    if (err == ENOENT && strncmp(*name, USER_PREFIX, USER_PREFIX_LEN) == 0 &&
+        (*name)[USER_PREFIX_LEN] != '\0') {
         err = zap_lookup_u64(os, xdir, *name + USER_PREFIX_LEN, &de);
         if (err == 0)
             *name += USER_PREFIX_LEN;
@@ -156,7 +160,8 @@ zpl_getxattr(znode_t *zp, const char *name, void *buf, size_t n, size_t *len)
 
     rw_enter_read(&zp->z_lock);
     err = sa_get(zp, name, buf, n, len);
-    if (err == ENODATA && (err = xattr_dir(zp, &xdir)) == 0 && (err = xattr_find(zp, xdir, &name, &object)) == 0)
+    if (err == ENODATA && (err = xattr_dir(zp, &xdir)) == 0 &&
+        (err = xattr_find(zp, xdir, &name, &object)) == 0)
         err = value_read(zp, object, buf, n, len);
     rw_exit(&zp->z_lock);
     return err;
@@ -287,10 +292,17 @@ xattr_newnodes(xattr_set_t *xs, const void *value, size_t n)
     zpl_attrs_t at;
 
     zpl_attrs_get(xs->xs_zp, &at);
-    xs->xs_dir = (zpl_newnode_t){.nn_mode = S_IFDIR | S_ISVTX | 0777, .nn_uid = at.za_uid, .nn_gid = at.za_gid,
-                                 .nn_parent = xs->xs_zp->z_object, .nn_flags = ZPL_XATTR};
-    xs->xs_file = (zpl_newnode_t){.nn_mode = S_IFREG | 0644, .nn_uid = at.za_uid, .nn_gid = at.za_gid, .nn_flags = ZPL_XATTR,
-                                  .nn_data = value, .nn_len = n};
+    xs->xs_dir = (zpl_newnode_t){.nn_mode = S_IFDIR | S_ISVTX | 0777,
+                                 .nn_uid = at.za_uid,
+                                 .nn_gid = at.za_gid,
+                                 .nn_parent = xs->xs_zp->z_object,
+                                 .nn_flags = ZPL_XATTR};
+    xs->xs_file = (zpl_newnode_t){.nn_mode = S_IFREG | 0644,
+                                  .nn_uid = at.za_uid,
+                                  .nn_gid = at.za_gid,
+                                  .nn_flags = ZPL_XATTR,
+                                  .nn_data = value,
+                                  .nn_len = n};
 }
 
 static int
@@ -410,7 +422,8 @@ zpl_removexattr(znode_t *zp, const char *name)
     if ((err = zpl_check_writable(zp->z_zfs)) != 0)
         return err;
     rw_enter_write(&zp->z_lock);
-    if ((err = xattr_dir(zp, &xs.xs_xdir)) == 0 && (err = xattr_find(zp, xs.xs_xdir, &xs.xs_name, &xs.xs_old)) == 0)
+    if ((err = xattr_dir(zp, &xs.xs_xdir)) == 0 &&
+        (err = xattr_find(zp, xs.xs_xdir, &xs.xs_name, &xs.xs_old)) == 0)
         err = xattr_owned(zp->z_zfs, xs.xs_xdir, xs.xs_old) ? xattr_remove_tx(&xs) : SET_ERROR(EIO);
     rw_exit(&zp->z_lock);
     return err;

@@ -9,10 +9,12 @@
  *                       FAILED: unhashed at once, those who waited get the error
  *
  * Invariants:
- *   1. Hash membership, references and state change under the stripe's lock only. No I/O and no transaction under it.
- *   2. A znode whose references reach 0 leaves the hash in the same moment: nobody finds a znode that is going.
- *   3. DYING keeps its place in the hash until its transaction is about to free the object: a hold by number gets ESTALE,
- *      and a new file under the same number cannot meet the old znode.
+ *   1. Hash membership, references and state change under the stripe's lock only. No I/O and no transaction
+ *      under it.
+ *   2. A znode whose references reach 0 leaves the hash in the same moment: nobody finds a znode that is
+ *      going.
+ *   3. DYING keeps its place in the hash until its transaction is about to free the object: a hold by
+ *      number gets ESTALE, and a new file under the same number cannot meet the old znode.
  *   4. Pending work of the last holder (a newer atime) is done while it still holds; then it looks again.
  *
  * ZFS: zfs_zget, zfs_znode_hold (zfs_znode_os.c), where the kernel's inode cache does the counting.

@@ -3,6 +3,7 @@
  * test_zpl.c - the file system layer, call by call: what each does, and which error it gives.
  */
 #include "support/barefs.h"
+#include "support/faultdisk.h"
 
 #include <check.h>
 #include <fcntl.h>
@@ -11,8 +12,8 @@
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
 
-#define MIB (1ULL << 20)
-#define OK(call) ck_assert_int_eq(call, 0)
+#define MIB              (1ULL << 20)
+#define OK(call)         ck_assert_int_eq(call, 0)
 #define FAILS(err, call) ck_assert_int_eq(call, err)
 
 static const zpl_cred_t cred = {.zc_uid = 1000, .zc_gid = 100, .zc_umask = 022};
@@ -167,7 +168,12 @@ END_TEST
 
 START_TEST(test_flags_and_acl)
 {
-    static const struct { mode_t mode; uint16_t n; uint32_t masks[6]; uint16_t types[6]; } t[] = {
+    static const struct {
+        mode_t mode;
+        uint16_t n;
+        uint32_t masks[6];
+        uint16_t types[6];
+    } t[] = {
         {S_IFREG | 0644, 3, {0x1e019f, 0x120089, 0x120089}, {0}},
         {S_IFDIR | 0755, 3, {0x1e01ff, 0x1200a9, 0x1200a9}, {0}},
         {S_IFREG | 0604, 5, {0x1, 0x1, 0x1e019f, 0x120088, 0x120089}, {0, 1}},
@@ -360,8 +366,12 @@ END_TEST
 
 START_TEST(test_devices)
 {
-    static const struct { uint64_t raw; unsigned maj, min; } t[] = {
-        {0x801, 8, 1}, {0x10082c, 8, 300}, {0x501, 5, 1}, {0x800001, 8, 1}, {0x500000, 5, 0}, {8ULL << 32 | 1, 8, 1}, {0, 0, 0},
+    static const struct {
+        uint64_t raw;
+        unsigned maj, min;
+    } t[] = {
+        {0x801, 8, 1},    {0x10082c, 8, 300},     {0x501, 5, 1}, {0x800001, 8, 1},
+        {0x500000, 5, 0}, {8ULL << 32 | 1, 8, 1}, {0, 0, 0},
     };
     znode_t *zp;
 
@@ -388,7 +398,8 @@ END_TEST
 
 START_TEST(test_rename)
 {
-    znode_t *a = mk(root, "a", S_IFDIR | 0755), *b = mk(a, "b", S_IFDIR | 0755), *c = mk(b, "c", S_IFDIR | 0755), *zp;
+    znode_t *a = mk(root, "a", S_IFDIR | 0755), *b = mk(a, "b", S_IFDIR | 0755),
+            *c = mk(b, "c", S_IFDIR | 0755), *zp;
 
     touch(root, "f", S_IFREG);
     OK(zpl_rename(root, "f", root, "g", 0));
@@ -422,7 +433,8 @@ END_TEST
 
 START_TEST(test_rename_exchange)
 {
-    znode_t *a = mk(root, "a", S_IFDIR | 0755), *b = mk(a, "b", S_IFDIR | 0755), *f = mk(root, "f", S_IFREG), *zp;
+    znode_t *a = mk(root, "a", S_IFDIR | 0755), *b = mk(a, "b", S_IFDIR | 0755), *f = mk(root, "f", S_IFREG),
+            *zp;
 
     FAILS(EINVAL, zpl_rename(root, "a", a, "b", RENAME_EXCHANGE));
     FAILS(EINVAL, zpl_rename(a, "b", root, "a", RENAME_EXCHANGE));
@@ -446,8 +458,11 @@ END_TEST
 
 START_TEST(test_block_sizes)
 {
-    static const struct { uint64_t size; uint32_t blksz; } t[] = {
-        {1, 512}, {512, 512}, {1300, 1536}, {39000, 39424}, {131072, 131072}, {131073, 131072}, {1000000, 131072}};
+    static const struct {
+        uint64_t size;
+        uint32_t blksz;
+    } t[] = {{1, 512},         {512, 512},       {1300, 1536},     {39000, 39424},
+             {131072, 131072}, {131073, 131072}, {1000000, 131072}};
     uint8_t *buf = xmalloc(MIB);
 
     fill(buf, MIB, 3);
@@ -786,7 +801,9 @@ START_TEST(test_hostile_entries)
     znode_t *d = mk(root, "d", S_IFDIR | 0755), *zp;
     uint64_t dobj = zpl_znode_object(d);
     static const char *const bad[] = {"master", "free", "self", "up", "asfile", "zero"};
-    const uint64_t values[] = {4ULL << 60 | 1, 8ULL << 60 | 123456, 4ULL << 60 | dobj, 4ULL << 60 | zpl_fs_root(zfs), 8ULL << 60 | dobj, 0};
+    const uint64_t values[] = {4ULL << 60 | 1,    8ULL << 60 | 123456,
+                               4ULL << 60 | dobj, 4ULL << 60 | zpl_fs_root(zfs),
+                               8ULL << 60 | dobj, 0};
 
     for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
         poison(dobj, bad[i], values[i], true);
@@ -930,14 +947,34 @@ END_TEST
 int
 main(void)
 {
-    const struct { const char *name; const TTest *t; } tests[] = {
-        {"root", test_root}, {"acl", test_flags_and_acl}, {"create", test_create}, {"mkdir", test_mkdir_rmdir},
-        {"unlinked_open", test_unlinked_open}, {"unlinked_crash", test_unlinked_crash}, {"links", test_links},
-        {"symlink", test_symlink}, {"devices", test_devices}, {"rename", test_rename}, {"exchange", test_rename_exchange},
-        {"block_sizes", test_block_sizes}, {"truncate", test_truncate}, {"holes", test_holes}, {"full", test_full},
-        {"times", test_times}, {"readdir_small", test_readdir_small}, {"readdir_grows", test_readdir_grows},
-        {"readdir_large", test_readdir_large}, {"xattr", test_xattr}, {"path", test_path}, {"hostile", test_hostile_entries},
-        {"threads", test_threads}, {"speed", test_speed},
+    const struct {
+        const char *name;
+        const TTest *t;
+    } tests[] = {
+        {"root", test_root},
+        {"acl", test_flags_and_acl},
+        {"create", test_create},
+        {"mkdir", test_mkdir_rmdir},
+        {"unlinked_open", test_unlinked_open},
+        {"unlinked_crash", test_unlinked_crash},
+        {"links", test_links},
+        {"symlink", test_symlink},
+        {"devices", test_devices},
+        {"rename", test_rename},
+        {"exchange", test_rename_exchange},
+        {"block_sizes", test_block_sizes},
+        {"truncate", test_truncate},
+        {"holes", test_holes},
+        {"full", test_full},
+        {"times", test_times},
+        {"readdir_small", test_readdir_small},
+        {"readdir_grows", test_readdir_grows},
+        {"readdir_large", test_readdir_large},
+        {"xattr", test_xattr},
+        {"path", test_path},
+        {"hostile", test_hostile_entries},
+        {"threads", test_threads},
+        {"speed", test_speed},
     };
     Suite *s = suite_create("zpl");
 

@@ -8,8 +8,8 @@
 #include <check.h>
 #include <stdio.h>
 
-#define MIB (1ULL << 20)
-#define OK(call) ck_assert_int_eq(call, 0)
+#define MIB              (1ULL << 20)
+#define OK(call)         ck_assert_int_eq(call, 0)
 #define FAILS(err, call) ck_assert_int_eq(call, err)
 
 static const zpl_cred_t cred = {.zc_uid = 1000, .zc_gid = 100, .zc_umask = 022};
@@ -204,7 +204,8 @@ START_TEST(test_new_fs)
     zfs = mount("tank/utf", 0, &root);
     FAILS(EILSEQ, zpl_mknod(root, "\xff\xfe", S_IFREG, 0, &cred, &zp));
     put(root, "ascii", "folds to itself");
-    FAILS(ENOTSUP, zpl_mknod(root, "\xc3\xa4", S_IFREG, 0, &cred, &zp)); /* until the ZAP knows Unicode's forms */
+    FAILS(ENOTSUP,
+          zpl_mknod(root, "\xc3\xa4", S_IFREG, 0, &cred, &zp)); /* until the ZAP knows Unicode's forms */
     FAILS(ENOTSUP, zpl_rename(root, "ascii", root, "\xc3\xa4", 0));
     expect(root, "ascii", "folds to itself");
     unmount(zfs, root);
@@ -221,7 +222,10 @@ END_TEST
 int
 main(void)
 {
-    const struct { const char *name; const TTest *t; } tests[] = {
+    const struct {
+        const char *name;
+        const TTest *t;
+    } tests[] = {
         {"mount", test_mount}, {"snapshot", test_snapshot}, {"props", test_props}, {"new_fs", test_new_fs}};
     Suite *s = suite_create("zpl_mount");
 

@@ -22,8 +22,9 @@ reserve(void *arg, int64_t bytes, bool netfree, uint64_t txg)
     int64_t was = __atomic_fetch_add(&bf->bf_reserved, bytes, __ATOMIC_RELAXED);
     uint64_t slop = spa_total_space(bf->bf_spa) / (netfree ? 16 : 8);
 
-    if (bytes <= 0 || spa_alloc_space(bf->bf_spa) + spa_deferred_space(bf->bf_spa) + (uint64_t)(was + bytes) + slop <
-                          spa_total_space(bf->bf_spa))
+    if (bytes <= 0 ||
+        spa_alloc_space(bf->bf_spa) + spa_deferred_space(bf->bf_spa) + (uint64_t)(was + bytes) + slop <
+            spa_total_space(bf->bf_spa))
         return 0;
     __atomic_fetch_sub(&bf->bf_reserved, bytes, __ATOMIC_RELAXED);
     return SET_ERROR(ENOSPC);
@@ -61,8 +62,11 @@ sync_txg(void *arg, uint64_t txg)
     return err;
 }
 
-static const objset_props_t props = {
-    .op_compress = ZIO_COMPRESS_LZ4, .op_copies = 1, .op_embed = true, .op_lz4 = true, .op_recordsize = 128 << 10};
+static const objset_props_t props = {.op_compress = ZIO_COMPRESS_LZ4,
+                                     .op_copies = 1,
+                                     .op_embed = true,
+                                     .op_lz4 = true,
+                                     .op_recordsize = 128 << 10};
 
 static struct objset_hooks
 hooks(barefs_t *bf)
@@ -79,7 +83,10 @@ start(barefs_t *bf, uint64_t last)
 barefs_t *
 barefs_create(faultdisk_t *fd)
 {
-    spa_create_args_t args = {.sca_name = "bare", .sca_path = "/bare", .sca_ashift = 12, .sca_version = 5000,
+    spa_create_args_t args = {.sca_name = "bare",
+                              .sca_path = "/bare",
+                              .sca_ashift = 12,
+                              .sca_version = 5000,
                               .sca_checksum = ZIO_CHECKSUM_FLETCHER_4};
     barefs_t *bf = xzalloc(sizeof(*bf));
     disk_t disk = faultdisk_disk(fd);

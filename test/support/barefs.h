@@ -2,7 +2,7 @@
 /*
  * barefs.h - a file system without datasets: one object set is the whole pool, on a faultdisk.
  *
- *     uberblock --> object set of type ZFS          no MOS, no space maps: at open the tree is walked to learn what is in use
+ *     uberblock --> object set of type ZFS          no MOS, no space maps: at open the tree is walked
  *
  * For tests of the file system layer alone, its crashes above all. The disk outlives the pool on it.
  */
