@@ -236,7 +236,8 @@ int dmu_recv_end(dmu_recv_cookie_t *drc);
 int dsl_recv_cleanup(dsl_pool_t *dp);
 
 /* All of `receive` for one stream: reads BEGIN, maps names, begin + stream + end. name: "fs" or "fs@snap"; with use_last ("-e") or
- * drop_first ("-d") as zfs receive. received (may be NULL): the snapshot's full name, ZFS_MAX_DATASET_NAME_LEN bytes. */
+ * drop_first ("-d") as zfs receive. received (may be NULL): the snapshot's full name (after an error: the one it
+ * was about, or empty), ZFS_MAX_DATASET_NAME_LEN bytes. */
 typedef struct dmu_receive_args {
     const char *dra_target;
     bool dra_force, dra_drop_first, dra_use_last, dra_dryrun;

@@ -25,9 +25,9 @@ typedef struct receive {
     const dmu_receive_args_t *rc_args;
     stream_error_t *rc_se;
     uint64_t rc_off;
-    uint64_t *rc_progress;                    /* the caller's, or rc_off */
-    char rc_top[ZFS_MAX_DATASET_NAME_LEN];    /* of a package; else empty */
-    char rc_fs[ZFS_MAX_DATASET_NAME_LEN];     /* where the stream at hand goes */
+    uint64_t *rc_progress;                 /* the caller's, or rc_off */
+    char rc_top[ZFS_MAX_DATASET_NAME_LEN]; /* of a package; else empty */
+    char rc_fs[ZFS_MAX_DATASET_NAME_LEN];  /* where the stream at hand goes */
     char rc_snap[ZFS_MAX_DATASET_NAME_LEN];
 } receive_t;
 
@@ -71,11 +71,13 @@ map_name(receive_t *rc, const char *toname)
 
     snprintf(sent, sizeof(sent), "%.*s", (int)(snap - 1 - toname), toname);
     if (at != NULL && (rc->rc_top[0] != '\0' || rc->rc_args->dra_drop_first || rc->rc_args->dra_use_last))
-        return stream_fail(rc->rc_se, SET_ERROR(EINVAL), 0, 0, "a snapshot cannot be the target of this stream");
+        return stream_fail(rc->rc_se, SET_ERROR(EINVAL), 0, 0,
+                           "a snapshot cannot be the target of this stream");
     if (last_of(rc->rc_top)[0] == '\0' && rc->rc_args->dra_use_last && rc->rc_top[0] != '\0')
         n = snprintf(rc->rc_fs, sizeof(rc->rc_fs), "%s%s", target, after_first(sent));
     else
-        n = snprintf(rc->rc_fs, sizeof(rc->rc_fs), "%.*s%s", (int)(at != NULL ? at - target : (long)strlen(target)), target,
+        n = snprintf(rc->rc_fs, sizeof(rc->rc_fs), "%.*s%s",
+                     (int)(at != NULL ? at - target : (long)strlen(target)), target,
                      at != NULL ? "" : kept_part(rc, sent));
     if (n >= (int)sizeof(rc->rc_fs) || strlen(at != NULL ? at + 1 : snap) >= sizeof(rc->rc_snap))
         return stream_fail(rc->rc_se, SET_ERROR(ENAMETOOLONG), 0, 0, "the name is too long");
@@ -120,7 +122,8 @@ receive_one(receive_t *rc, const dmu_replay_record_t *wire, const struct drr_beg
         return err;
     err = make_parents(rc);
     if (err == 0)
-        err = dmu_recv_begin(rc->rc_dp, rc->rc_fs, rc->rc_snap, wire, args->dra_force, args->dra_origin, rc->rc_se, &drc);
+        err = dmu_recv_begin(rc->rc_dp, rc->rc_fs, rc->rc_snap, wire, args->dra_force, args->dra_origin,
+                             rc->rc_se, &drc);
     if (err == 0)
         err = dmu_recv_stream(drc, args->dra_fd, rc->rc_progress, args->dra_cancel, rc->rc_se);
     return err != 0 ? err : dmu_recv_end(drc);
@@ -130,7 +133,8 @@ receive_one(receive_t *rc, const dmu_replay_record_t *wire, const struct drr_beg
 
 /* The package's own list and END, whose sum covers both. */
 static int
-package_header(receive_t *rc, stream_in_t *si, const dmu_replay_record_t *wire, const dmu_replay_record_t *begin)
+package_header(receive_t *rc, stream_in_t *si, const dmu_replay_record_t *wire,
+               const dmu_replay_record_t *begin)
 {
     dmu_replay_record_t end;
     uint8_t *list;
@@ -154,18 +158,19 @@ package_header(receive_t *rc, stream_in_t *si, const dmu_replay_record_t *wire, 
     if (si->in_swap)
         drr_byteswap(&end, __builtin_bswap32(end.drr_type));
     if (end.drr_type != DRR_END)
-        return stream_fail(rc->rc_se, SET_ERROR(EINVAL), 1, si->in_off - DRR_SIZE, "the package's header does not end");
+        return stream_fail(rc->rc_se, SET_ERROR(EINVAL), 1, si->in_off - DRR_SIZE,
+                           "the package's header does not end");
     if (!zio_cksum_equal(&end.drr_u.drr_end.drr_checksum, &sum))
         return stream_fail(rc->rc_se, SET_ERROR(ECKSUM), 1, si->in_off - DRR_SIZE,
                            "the checksum of the package's header differs");
     return 0;
 }
 
-static int
-receive_next(receive_t *rc, bool *atend);
+static int receive_next(receive_t *rc, bool *atend);
 
 static int
-receive_package(receive_t *rc, stream_in_t *si, const dmu_replay_record_t *wire, const dmu_replay_record_t *begin)
+receive_package(receive_t *rc, stream_in_t *si, const dmu_replay_record_t *wire,
+                const dmu_replay_record_t *begin)
 {
     const char *toname = begin->drr_u.drr_begin.drr_toname;
     bool atend = false;
@@ -216,7 +221,9 @@ dmu_receive(dsl_pool_t *dp, const dmu_receive_args_t *args, char *received, stre
     memset(rc.rc_se, 0, sizeof(*rc.rc_se));
     rc.rc_progress = args->dra_off != NULL ? args->dra_off : &rc.rc_off;
     err = receive_next(&rc, NULL);
-    if (err == 0 && received != NULL) {
+    if (received != NULL)
+        received[0] = '\0';
+    if (received != NULL && rc.rc_fs[0] != '\0') { /* after an error: what it was about */
         size_t n = strlen(rc.rc_fs);
         memcpy(received, rc.rc_fs, n);
         snprintf(received + n, ZFS_MAX_DATASET_NAME_LEN - n, "@%s", rc.rc_snap);

@@ -116,14 +116,16 @@ check_latest(recv_begin_t *rb, dsl_dataset_t *ds)
     dsl_dataset_phys(ds, &phys);
     if (ds->ds_prev != NULL)
         dsl_dataset_phys(ds->ds_prev, &prev);
-    if (ds->ds_prev == NULL || prev.ds_dir_obj != phys.ds_dir_obj || prev.ds_guid != drc->drc_drrb.drr_fromguid)
+    if (ds->ds_prev == NULL || prev.ds_dir_obj != phys.ds_dir_obj ||
+        prev.ds_guid != drc->drc_drrb.drr_fromguid)
         return FAIL(ENODEV, "most recent snapshot of %s does not match incremental source", drc->drc_tofs);
     if (!rb->rb_force && dsl_dataset_modified_since(ds, ds->ds_prev))
         return FAIL(ETXTBSY, "destination %s has been modified since most recent snapshot", drc->drc_tofs);
     if (dsl_dataset_snap_lookup(ds, drc->drc_tosnap, &obj) == 0)
         return FAIL(EEXIST, "snapshot '%s@%s' exists", drc->drc_tofs, drc->drc_tosnap);
     if ((ds->ds_features & DS_FEATURE_LARGE_BLOCKS) && !(drc->drc_features & DMU_BACKUP_FEATURE_LARGE_BLOCKS))
-        return FAIL(ENOTSUP, "%s has blocks over 128 KiB, which this stream was sent without (-L)", drc->drc_tofs);
+        return FAIL(ENOTSUP, "%s has blocks over 128 KiB, which this stream was sent without (-L)",
+                    drc->drc_tofs);
     return 0;
 }
 
@@ -274,8 +276,8 @@ recv_begin(recv_begin_t *rb, dsl_pool_t *dp)
 }
 
 int
-dmu_recv_begin(dsl_pool_t *dp, const char *tofs, const char *tosnap, const dmu_replay_record_t *begin, bool force,
-               const char *origin, stream_error_t *se, dmu_recv_cookie_t **drcp)
+dmu_recv_begin(dsl_pool_t *dp, const char *tofs, const char *tosnap, const dmu_replay_record_t *begin,
+               bool force, const char *origin, stream_error_t *se, dmu_recv_cookie_t **drcp)
 {
     recv_begin_t rb = {.rb_force = force, .rb_origin = origin, .rb_se = se};
     int err;
@@ -351,7 +353,8 @@ undo(dsl_pool_t *dp, const char *fs, bool newfs)
     int err = newfs ? dsl_destroy_head(dp, fs) : dsl_rollback(dp, fs); /* which drops the flag, too */
 
     if (err != 0)
-        cowbird_log(LOG_WARNING, "cannot clean up after the failed receive into %s: %s", fs, cowbird_strerror(err));
+        cowbird_log(LOG_WARNING, "cannot clean up after the failed receive into %s: %s", fs,
+                    cowbird_strerror(err));
 }
 
 void

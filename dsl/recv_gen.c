@@ -14,10 +14,10 @@
 
 #include "recv_impl.h"
 
-#define SA_MAGIC      0x2F505Au
-#define SA_GEN        4
-#define ZNODE_GEN     64
-#define MAX_LAYOUT    128
+#define SA_MAGIC   0x2F505Au
+#define SA_GEN     4
+#define ZNODE_GEN  64
+#define MAX_LAYOUT 128
 
 /* Bytes of the attributes whose numbers are the same in every file system. */
 static const uint8_t fixed_length[16] = {16, 16, 16, 16, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 32, 88};
@@ -30,7 +30,8 @@ layout_load(objset_t *os, unsigned number, uint16_t *attrs, uint64_t *n)
     int err;
 
     snprintf(name, sizeof(name), "%u", number);
-    if ((err = zap_lookup_u64(os, 1, "SA_ATTRS", &sa)) != 0 || (err = zap_lookup_u64(os, sa, "LAYOUTS", &layouts)) != 0 ||
+    if ((err = zap_lookup_u64(os, 1, "SA_ATTRS", &sa)) != 0 ||
+        (err = zap_lookup_u64(os, sa, "LAYOUTS", &layouts)) != 0 ||
         (err = zap_length(os, layouts, name, &size, n)) != 0)
         return err;
     if (size != sizeof(*attrs) || *n > MAX_LAYOUT)

@@ -16,15 +16,15 @@ struct dmu_recv_cookie {
     dmu_replay_record_t drc_wire; /* BEGIN, in its own order */
     struct drr_begin drc_drrb;    /* in host order */
     uint64_t drc_features;
-    bool drc_newfs;               /* the dataset did not exist before: destroyed on failure; else rolled back */
-    bool drc_full;                /* no source */
+    bool drc_newfs; /* the dataset did not exist before: destroyed on failure; else rolled back */
+    bool drc_full;  /* no source */
     char drc_tofs[ZFS_MAX_DATASET_NAME_LEN];
     char drc_tosnap[ZFS_MAX_DATASET_NAME_LEN];
     /* the applying thread's */
     stream_order_t drc_order;
-    uint64_t drc_known;           /* an object that is known to exist; 0 none */
-    uint64_t drc_max_object;      /* the highest one told of */
-    dsl_dataset_t *drc_ref;       /* a snapshot that WRITE_BYREF points into, held */
+    uint64_t drc_known;      /* an object that is known to exist; 0 none */
+    uint64_t drc_max_object; /* the highest one told of */
+    dsl_dataset_t *drc_ref;  /* a snapshot that WRITE_BYREF points into, held */
     uint64_t drc_ref_guid;
 };
 

@@ -98,7 +98,8 @@ same_bonus(objset_t *os, const struct drr_object *o, const uint8_t *bonus, bool 
 }
 
 static int
-same_generation(objset_t *os, const struct drr_object *o, const uint8_t *bonus, const dmu_object_info_t *doi, bool *same)
+same_generation(objset_t *os, const struct drr_object *o, const uint8_t *bonus, const dmu_object_info_t *doi,
+                bool *same)
 {
     uint64_t was, is;
     dmu_buf_t *db;
@@ -174,7 +175,8 @@ new_object(dmu_recv_cookie_t *drc, const struct drr_object *o, const uint8_t *bo
     if (err == EEXIST && (err = txg_wait_synced(objset_txg_state(drc->drc_os), 0)) == 0)
         err = claim_object(drc->drc_os, o, bonus); /* a number freed in this txg can be had in the next */
     if (err == EEXIST) {
-        snprintf(text, TEXT, "object %llu lies inside the dnode of another", (unsigned long long)o->drr_object);
+        snprintf(text, TEXT, "object %llu lies inside the dnode of another",
+                 (unsigned long long)o->drr_object);
         return SET_ERROR(EINVAL);
     }
     return err;
@@ -184,14 +186,14 @@ new_object(dmu_recv_cookie_t *drc, const struct drr_object *o, const uint8_t *bo
 
 /* What an OBJECT asks of an existing object. */
 typedef struct object_change {
-    bool oc_empty;      /* free its blocks first */
+    bool oc_empty; /* free its blocks first */
     bool oc_drop_spill;
-    uint32_t oc_blksz;  /* to be */
+    uint32_t oc_blksz; /* to be */
 } object_change_t;
 
 static int
-change_blksz(dmu_recv_cookie_t *drc, const struct drr_object *o, const uint8_t *bonus, const dmu_object_info_t *doi,
-             object_change_t *oc, char *text)
+change_blksz(dmu_recv_cookie_t *drc, const struct drr_object *o, const uint8_t *bonus,
+             const dmu_object_info_t *doi, object_change_t *oc, char *text)
 {
     bool file = doi->doi_type == DMU_OT_PLAIN_FILE_CONTENTS && o->drr_type == DMU_OT_PLAIN_FILE_CONTENTS;
     bool same = true;
@@ -228,7 +230,8 @@ drops_spill(dmu_recv_cookie_t *drc, const struct drr_object *o, const dmu_object
 }
 
 static int
-change_in_tx(objset_t *os, const struct drr_object *o, const uint8_t *bonus, const object_change_t *oc, dmu_tx_t *tx)
+change_in_tx(objset_t *os, const struct drr_object *o, const uint8_t *bonus, const object_change_t *oc,
+             dmu_tx_t *tx)
 {
     int err = oc->oc_drop_spill ? dmu_spill_remove(os, o->drr_object, tx) : 0;
 
@@ -264,8 +267,8 @@ change_object(objset_t *os, const struct drr_object *o, const uint8_t *bonus, co
 }
 
 static int
-existing_object(dmu_recv_cookie_t *drc, const struct drr_object *o, const uint8_t *bonus, const dmu_object_info_t *doi,
-                char *text)
+existing_object(dmu_recv_cookie_t *drc, const struct drr_object *o, const uint8_t *bonus,
+                const dmu_object_info_t *doi, char *text)
 {
     object_change_t oc = {.oc_blksz = o->drr_blksz};
     bool same;

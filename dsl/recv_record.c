@@ -71,8 +71,8 @@ recv_write(dmu_recv_cookie_t *drc, const struct drr_write *w, uint8_t *payload, 
 
     if (err == 0 && w->drr_compressiontype != 0) {
         data = plain = xmalloc(w->drr_logical_size);
-        err = decompress_failed(zio_decompress_data(w->drr_compressiontype, payload, w->drr_compressed_size, plain,
-                                                    w->drr_logical_size),
+        err = decompress_failed(zio_decompress_data(w->drr_compressiontype, payload, w->drr_compressed_size,
+                                                    plain, w->drr_logical_size),
                                 text);
     }
     if (err == 0) {
@@ -84,7 +84,8 @@ recv_write(dmu_recv_cookie_t *drc, const struct drr_write *w, uint8_t *payload, 
 }
 
 static int
-recv_write_embedded(dmu_recv_cookie_t *drc, const struct drr_write_embedded *e, const uint8_t *payload, char *text)
+recv_write_embedded(dmu_recv_cookie_t *drc, const struct drr_write_embedded *e, const uint8_t *payload,
+                    char *text)
 {
     dmu_object_info_t doi;
     uint8_t *data;
@@ -98,7 +99,8 @@ recv_write_embedded(dmu_recv_cookie_t *drc, const struct drr_write_embedded *e, 
     if (e->drr_compression == ZIO_COMPRESS_OFF)
         memcpy(data, payload, e->drr_lsize);
     else
-        err = decompress_failed(zio_decompress_data(e->drr_compression, payload, e->drr_psize, data, e->drr_lsize), text);
+        err = decompress_failed(
+            zio_decompress_data(e->drr_compression, payload, e->drr_psize, data, e->drr_lsize), text);
     if (err == 0) {
         stream_swap_block(&drc->drc_order, e->drr_object, doi.doi_type, data, e->drr_length);
         err = write_bytes(drc->drc_os, e->drr_object, e->drr_offset, e->drr_length, data);
@@ -125,7 +127,8 @@ ref_objset(dmu_recv_cookie_t *drc, uint64_t guid, objset_t **osp, char *text)
         if (err == 0)
             err = dsl_dataset_hold(drc->drc_dp, name, drc, &drc->drc_ref);
         if (err == ENOENT) {
-            snprintf(text, TEXT, "it refers to a snapshot that is not here (guid 0x%llx)", (unsigned long long)guid);
+            snprintf(text, TEXT, "it refers to a snapshot that is not here (guid 0x%llx)",
+                     (unsigned long long)guid);
             return SET_ERROR(EINVAL);
         }
         if (err != 0)
@@ -157,7 +160,8 @@ recv_write_byref(dmu_recv_cookie_t *drc, const struct drr_write_byref *r, char *
     data = xmalloc(r->drr_length);
     err = dmu_read(os, r->drr_refobject, r->drr_refoffset, r->drr_length, data);
     if (err == ENOENT) {
-        snprintf(text, TEXT, "it refers to object %llu, which is not there", (unsigned long long)r->drr_refobject);
+        snprintf(text, TEXT, "it refers to object %llu, which is not there",
+                 (unsigned long long)r->drr_refobject);
         err = SET_ERROR(EINVAL);
     }
     if (err == 0)
@@ -239,7 +243,8 @@ recv_apply(dmu_recv_cookie_t *drc, stream_rec_t *rec, char *text)
     case DRR_OBJECT:
         return recv_object(drc, &drr->drr_u.drr_object, rec->sr_payload, text);
     case DRR_FREEOBJECTS:
-        return recv_freeobjects(drc, drr->drr_u.drr_freeobjects.drr_firstobj, drr->drr_u.drr_freeobjects.drr_numobjs);
+        return recv_freeobjects(drc, drr->drr_u.drr_freeobjects.drr_firstobj,
+                                drr->drr_u.drr_freeobjects.drr_numobjs);
     case DRR_WRITE:
         return recv_write(drc, &drr->drr_u.drr_write, rec->sr_payload, text);
     case DRR_WRITE_EMBEDDED:

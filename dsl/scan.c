@@ -27,9 +27,9 @@
 
 #include "dsl_impl.h"
 
-#define SCAN_INFLIGHT (16ULL << 20) /* bytes under way to workers */
+#define SCAN_INFLIGHT  (16ULL << 20) /* bytes under way to workers */
 #define SCAN_REPORT_NS 200000000ULL
-#define SCAN_SUSPECTS  64           /* looked at at the latest when there are so many */
+#define SCAN_SUSPECTS  64 /* looked at at the latest when there are so many */
 #define SCAN_RETRIES   5
 
 #define SCAN_STALE (-2) /* a callback's answer: the root has become too old */
@@ -43,8 +43,8 @@ typedef struct scan {
     uint64_t sc_reported;  /* gethrtime */
     uint64_t *sc_datasets; /* walked, or to be walked */
     uint64_t sc_ndatasets, sc_nwalked;
-    uint64_t sc_dsobj;     /* being walked; 0: the MOS */
-    uint64_t sc_root_txg;  /* last synced txg when its root was taken */
+    uint64_t sc_dsobj;    /* being walked; 0: the MOS */
+    uint64_t sc_root_txg; /* last synced txg when its root was taken */
     zbookmark_t sc_resume;
     kmutex_t sc_lock; /* below */
     kcondvar_t sc_cv;
@@ -195,8 +195,8 @@ scan_still_there(scan_t *sc, const scan_block_t *sb)
         return false;
     if (sb->sb_zb.zb_level == ZB_ROOT_LEVEL)
         return memcmp(&root, &sb->sb_bp, sizeof(root)) == 0;
-    (void)traverse_objset(sc->sc_spa, &root, sb->sb_zb.zb_objset, sb->sb_bp.blk_birth - 1, TRAVERSE_PRE, &sb->sb_zb,
-                          lookup_visit, &sl, NULL);
+    (void)traverse_objset(sc->sc_spa, &root, sb->sb_zb.zb_objset, sb->sb_bp.blk_birth - 1, TRAVERSE_PRE,
+                          &sb->sb_zb, lookup_visit, &sl, NULL);
     return sl.sl_found;
 }
 
@@ -501,7 +501,8 @@ int
 dsl_scrub(dsl_pool_t *dp, void (*progress)(void *arg, const dsl_scan_progress_t *p), void *arg,
           const volatile int *cancel)
 {
-    scan_t sc = {.sc_dp = dp, .sc_spa = dp->dp_spa, .sc_progress = progress, .sc_arg = arg, .sc_cancel = cancel};
+    scan_t sc = {
+        .sc_dp = dp, .sc_spa = dp->dp_spa, .sc_progress = progress, .sc_arg = arg, .sc_cancel = cancel};
     int err = scan_start(dp);
 
     if (err != 0)

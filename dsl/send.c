@@ -142,7 +142,8 @@ source_features(dsl_pool_t *dp, const send_source_t *ss, objset_t *os, uint32_t 
         *features |= DMU_BACKUP_FEATURE_COMPRESSED;
     if ((flags & (DMU_SEND_COMPRESSED | DMU_SEND_EMBED)) && dsl_feature_active(dp, FEATURE_LZ4_COMPRESS))
         *features |= DMU_BACKUP_FEATURE_LZ4;
-    if ((flags & (DMU_SEND_COMPRESSED | DMU_SEND_EMBED)) && dataset_uses(dp, ss->ss_ds, FEATURE_ZSTD_COMPRESS))
+    if ((flags & (DMU_SEND_COMPRESSED | DMU_SEND_EMBED)) &&
+        dataset_uses(dp, ss->ss_ds, FEATURE_ZSTD_COMPRESS))
         *features |= DMU_BACKUP_FEATURE_ZSTD;
     return 0;
 }
@@ -261,7 +262,8 @@ write_block(send_t *snd, stream_out_t *so, send_item_t *it)
     int err = 0;
 
     if (it->it_drr.drr_type == DRR_SPILL)
-        return stream_out_record(so, &it->it_drr, it->it_buf->b_data, it->it_len, rele_buf, arc_buf_hold(it->it_buf));
+        return stream_out_record(so, &it->it_drr, it->it_buf->b_data, it->it_len, rele_buf,
+                                 arc_buf_hold(it->it_buf));
     while (err == 0 && off < it->it_len) {
         uint64_t n = send_piece(snd, off, it->it_len);
         w->drr_offset = start + off;

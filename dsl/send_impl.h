@@ -14,26 +14,26 @@ typedef struct send_item {
     list_node_t it_node;
     struct send *it_send;
     dmu_replay_record_t it_drr;
-    uint8_t *it_bytes;   /* payload at hand: a bonus, embedded or compressed bytes */
-    uint64_t it_len;     /* payload bytes, before a block is split */
-    uint64_t it_cost;    /* against the queue's limit */
-    bool it_read;        /* it_bp is to be read */
+    uint8_t *it_bytes; /* payload at hand: a bonus, embedded or compressed bytes */
+    uint64_t it_len;   /* payload bytes, before a block is split */
+    uint64_t it_cost;  /* against the queue's limit */
+    bool it_read;      /* it_bp is to be read */
     blkptr_t it_bp;
     zbookmark_t it_zb;
-    bool it_done;        /* snd_lock: read, or failed with it_err */
+    bool it_done; /* snd_lock: read, or failed with it_err */
     int it_err;
     arc_buf_t *it_buf;
 } send_item_t;
 
 typedef struct send {
     spa_t *snd_spa;
-    uint64_t snd_since;     /* birth txg of the source; 0: full */
+    uint64_t snd_since; /* birth txg of the source; 0: full */
     uint64_t snd_toguid;
     uint64_t snd_features;
-    bool snd_count;         /* an estimate: nothing is read or queued */
-    uint64_t snd_bytes;     /* what has been counted */
+    bool snd_count;     /* an estimate: nothing is read or queued */
+    uint64_t snd_bytes; /* what has been counted */
     stream_queue_t snd_queue;
-    kmutex_t snd_lock;      /* it_done */
+    kmutex_t snd_lock; /* it_done */
     kcondvar_t snd_cv;
     struct drr_free snd_free;           /* pending; length 0: none */
     struct drr_freeobjects snd_freeobj; /* likewise */

@@ -59,7 +59,8 @@ item_read(void *arg)
         err = zio_read_raw(snd->snd_spa, &it->it_bp, it->it_bytes, &it->it_zb);
     } else {
         err = arc_read(snd->snd_spa, &it->it_bp, &it->it_zb, ARC_NOCACHE, &it->it_buf);
-        if (err == 0 && !BP_IS_LITTLE(&it->it_bp) && dmu_ot_byteswap(BP_GET_TYPE(&it->it_bp)) != DMU_BSWAP_UINT8) {
+        if (err == 0 && !BP_IS_LITTLE(&it->it_bp) &&
+            dmu_ot_byteswap(BP_GET_TYPE(&it->it_bp)) != DMU_BSWAP_UINT8) {
             it->it_buf = arc_buf_own(it->it_buf);
             dmu_byteswap(dmu_ot_byteswap(BP_GET_TYPE(&it->it_bp)), it->it_buf->b_data, it->it_buf->b_size);
         }
@@ -307,8 +308,9 @@ static bool
 sends_compressed(const send_t *snd, const blkptr_t *bp)
 {
     return (snd->snd_features & DMU_BACKUP_FEATURE_COMPRESSED) && !BP_IS_EMBEDDED(bp) &&
-           BP_GET_COMPRESS(bp) != ZIO_COMPRESS_OFF && !dmu_ot_is_metadata(BP_GET_TYPE(bp)) && BP_IS_LITTLE(bp) &&
-           BP_GET_PSIZE(bp) < BP_GET_LSIZE(bp) && send_piece(snd, 0, BP_GET_LSIZE(bp)) == BP_GET_LSIZE(bp);
+           BP_GET_COMPRESS(bp) != ZIO_COMPRESS_OFF && !dmu_ot_is_metadata(BP_GET_TYPE(bp)) &&
+           BP_IS_LITTLE(bp) && BP_GET_PSIZE(bp) < BP_GET_LSIZE(bp) &&
+           send_piece(snd, 0, BP_GET_LSIZE(bp)) == BP_GET_LSIZE(bp);
 }
 
 static bool

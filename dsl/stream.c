@@ -30,8 +30,8 @@
 const char *
 drr_type_name(uint32_t type)
 {
-    static const char *const names[DRR_NUMTYPES] = {"BEGIN", "OBJECT", "FREEOBJECTS", "WRITE",
-                                                    "FREE",  "END",    "WRITE_BYREF", "SPILL",
+    static const char *const names[DRR_NUMTYPES] = {"BEGIN",          "OBJECT",       "FREEOBJECTS", "WRITE",
+                                                    "FREE",           "END",          "WRITE_BYREF", "SPILL",
                                                     "WRITE_EMBEDDED", "OBJECT_RANGE", "REDACT"};
 
     return type < DRR_NUMTYPES ? names[type] : "unknown";
@@ -247,7 +247,8 @@ in_header(stream_in_t *si, dmu_replay_record_t *raw)
                            "the stream's checksum differs: it is damaged");
     err = stream_check(&si->in_next, si->in_features, si->in_flags, text);
     if (err != 0)
-        return stream_fail(si->in_se, err, si->in_number, off, "%s: %s", drr_type_name(si->in_next.drr_type), text);
+        return stream_fail(si->in_se, err, si->in_number, off, "%s: %s", drr_type_name(si->in_next.drr_type),
+                           text);
     return 0;
 }
 
@@ -334,7 +335,8 @@ stream_out_init(stream_out_t *so, int fd, uint64_t *progress, const volatile int
     so->so_fd = fd;
     so->so_progress = progress;
     so->so_cancel = cancel;
-    so->so_nowait = fd >= 0 && cancel != NULL && fstat(fd, &st) == 0 && (S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode));
+    so->so_nowait =
+        fd >= 0 && cancel != NULL && fstat(fd, &st) == 0 && (S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode));
 }
 
 /* One attempt; n < 0 with errno set. SIGPIPE is the caller's to block. */
@@ -421,8 +423,8 @@ out_sum_header(stream_out_t *so, dmu_replay_record_t *drr)
 }
 
 int
-stream_out_record(stream_out_t *so, dmu_replay_record_t *drr, const void *payload, size_t len, void (*rele)(void *),
-                  void *arg)
+stream_out_record(stream_out_t *so, dmu_replay_record_t *drr, const void *payload, size_t len,
+                  void (*rele)(void *), void *arg)
 {
     int i = so->so_nrec;
 

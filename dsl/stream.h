@@ -49,11 +49,11 @@ enum drr_type {
 };
 
 /* ---- drr_versioninfo: header type in bits 0-1, features from bit 2 ---- */
-#define DMU_SUBSTREAM      1
-#define DMU_COMPOUNDSTREAM 2
-#define DMU_GET_STREAM_HDRTYPE(vi)   ((vi)&3)
-#define DMU_GET_FEATUREFLAGS(vi)     (((vi) >> 2) & ((1ULL << 56) - 1))
-#define DMU_VERSIONINFO(hdr, feat)   ((uint64_t)(hdr) | (uint64_t)(feat) << 2)
+#define DMU_SUBSTREAM              1
+#define DMU_COMPOUNDSTREAM         2
+#define DMU_GET_STREAM_HDRTYPE(vi) ((vi)&3)
+#define DMU_GET_FEATUREFLAGS(vi)   (((vi) >> 2) & ((1ULL << 56) - 1))
+#define DMU_VERSIONINFO(hdr, feat) ((uint64_t)(hdr) | (uint64_t)(feat) << 2)
 
 #define DMU_BACKUP_FEATURE_DEDUP          (1ULL << 0)
 #define DMU_BACKUP_FEATURE_DEDUPPROPS     (1ULL << 1)
@@ -177,7 +177,8 @@ typedef struct dmu_replay_record {
 _Static_assert(sizeof(dmu_replay_record_t) == DRR_SIZE, "a record header is 312 bytes");
 _Static_assert(DRR_OFF(drr_checksum.drr_checksum) == DRR_SUM_OFFSET, "its sum lies in the last 32");
 _Static_assert(DRR_OFF(drr_begin.drr_toname) == 56, "BEGIN");
-_Static_assert(DRR_OFF(drr_object.drr_raw_bonuslen) == 36 && DRR_OFF(drr_object.drr_maxblkid) == 56, "OBJECT");
+_Static_assert(DRR_OFF(drr_object.drr_raw_bonuslen) == 36 && DRR_OFF(drr_object.drr_maxblkid) == 56,
+               "OBJECT");
 _Static_assert(DRR_OFF(drr_write.drr_key) == 56 && DRR_OFF(drr_write.drr_compressed_size) == 96, "WRITE");
 _Static_assert(DRR_OFF(drr_write_byref.drr_key) == 72, "WRITE_BYREF");
 _Static_assert(DRR_OFF(drr_spill.drr_compressed_size) == 40 && DRR_OFF(drr_spill.drr_type) == 84, "SPILL");
@@ -185,8 +186,8 @@ _Static_assert(DRR_OFF(drr_write_embedded.drr_psize) == 52, "WRITE_EMBEDDED");
 _Static_assert(DRR_OFF(drr_object_range.drr_flags) == 68, "OBJECT_RANGE");
 _Static_assert(DRR_OFF(drr_end.drr_toguid) == 40, "END");
 
-#define DRR_MAX_PAYLOAD   SPA_MAXBLOCKSIZE
-#define DRR_MAX_NVLIST    (64u << 20) /* of BEGIN */
+#define DRR_MAX_PAYLOAD    SPA_MAXBLOCKSIZE
+#define DRR_MAX_NVLIST     (64u << 20) /* of BEGIN */
 #define STREAM_QUEUE_BYTES (16u << 20) /* between two threads of a send or a receive */
 
 /* ---------------------------------------------------------------- stream.c: records in and out ---- */
@@ -199,7 +200,7 @@ int stream_fail(stream_error_t *se, int err, uint64_t record, uint64_t offset, c
     __attribute__((format(printf, 5, 6)));
 
 typedef struct stream_rec {
-    list_node_t sr_node; /* of a stream_queue */
+    list_node_t sr_node;        /* of a stream_queue */
     dmu_replay_record_t sr_drr; /* host order */
     uint64_t sr_number, sr_offset;
     uint64_t sr_len;
@@ -213,23 +214,23 @@ typedef struct stream_in {
     const volatile int *in_stop;   /* likewise: a second reason to stop */
     uint64_t *in_progress;         /* may be NULL; atomic store */
     stream_error_t *in_se;
-    bool in_swap;                  /* the stream's byte order is not ours */
+    bool in_swap; /* the stream's byte order is not ours */
     bool in_ended;
     zio_cksum_t in_sum;
-    uint64_t in_off;               /* bytes read */
+    uint64_t in_off; /* bytes read */
     uint64_t in_features;
-    uint32_t in_flags;             /* of BEGIN */
-    dmu_replay_record_t in_next;   /* read and verified, not yet handed out */
-    uint64_t in_number;            /* of in_next */
+    uint32_t in_flags;           /* of BEGIN */
+    dmu_replay_record_t in_next; /* read and verified, not yet handed out */
+    uint64_t in_number;          /* of in_next */
 } stream_in_t;
 
 /* Reads a header that must be BEGIN (or, atend given, may be END: then *atend). As on the wire.
  * EINVAL no stream, or cut short (se says which); ENODATA: not a byte there; EINTR. */
-int stream_in_begin(stream_in_t *si, int fd, uint64_t *progress, const volatile int *cancel, stream_error_t *se,
-                    dmu_replay_record_t *wire, bool *atend);
+int stream_in_begin(stream_in_t *si, int fd, uint64_t *progress, const volatile int *cancel,
+                    stream_error_t *se, dmu_replay_record_t *wire, bool *atend);
 /* Sum the BEGIN, read its payload (to be freed; NULL when none) and look ahead. drr: BEGIN as on the wire. */
-int stream_in_start(stream_in_t *si, int fd, uint64_t *progress, const volatile int *cancel, stream_error_t *se,
-                    const dmu_replay_record_t *wire, uint8_t **payload);
+int stream_in_start(stream_in_t *si, int fd, uint64_t *progress, const volatile int *cancel,
+                    stream_error_t *se, const dmu_replay_record_t *wire, uint8_t **payload);
 int stream_in_next(stream_in_t *si, stream_rec_t **recp);
 /* Plain reading with cancel; EINVAL: the stream ends. */
 int stream_in_read(stream_in_t *si, void *buf, size_t n);
@@ -276,9 +277,9 @@ void drr_byteswap(dmu_replay_record_t *drr, uint32_t type);
 
 /* What turning ZAP blocks needs to remember from block to block. */
 typedef struct stream_order {
-    bool sd_swap;         /* the stream's order is foreign */
-    uint64_t sd_object;   /* whose ZAP was seen last */
-    bool sd_zap_swap;     /* and how it was turned */
+    bool sd_swap;       /* the stream's order is foreign */
+    uint64_t sd_object; /* whose ZAP was seen last */
+    bool sd_zap_swap;   /* and how it was turned */
 } stream_order_t;
 /* A block of an object: to host order. */
 void stream_swap_block(stream_order_t *sd, uint64_t object, uint8_t type, void *buf, size_t n);

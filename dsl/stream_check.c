@@ -58,11 +58,13 @@ static int
 check_features(uint64_t features, char *text)
 {
     if (features & DMU_BACKUP_FEATURE_RAW) {
-        snprintf(text, TEXT, "the stream is encrypted (sent raw), which is not supported; send it without -w");
+        snprintf(text, TEXT,
+                 "the stream is encrypted (sent raw), which is not supported; send it without -w");
         return SET_ERROR(ENOTSUP);
     }
     if (features & DMU_BACKUP_FEATURE_RESUMING) {
-        snprintf(text, TEXT, "the stream goes on from an interrupted receive, but there is none to go on with");
+        snprintf(text, TEXT,
+                 "the stream goes on from an interrupted receive, but there is none to go on with");
         return SET_ERROR(ENOTSUP);
     }
     if (features & ~known_features())
@@ -87,7 +89,8 @@ stream_check_begin(const struct drr_begin *drrb, char *text)
         BAD("the stream has an unknown version (0x%llx)", (unsigned long long)drrb->drr_versioninfo);
     if (drrb->drr_type != DMU_OST_ZFS && drrb->drr_type != DMU_OST_ZVOL && drrb->drr_type != DMU_OST_OTHER)
         BAD("the stream holds neither a file system nor a volume (type %u)", drrb->drr_type);
-    if (memchr(drrb->drr_toname, '\0', sizeof(drrb->drr_toname)) == NULL || strchr(drrb->drr_toname, '@') == NULL)
+    if (memchr(drrb->drr_toname, '\0', sizeof(drrb->drr_toname)) == NULL ||
+        strchr(drrb->drr_toname, '@') == NULL)
         BAD("the stream does not name a snapshot");
     if (drrb->drr_toguid == 0)
         BAD("the stream's snapshot has no guid");
@@ -185,7 +188,8 @@ check_free(const struct drr_free *f, char *text)
     if (!object_ok(f->drr_object))
         BAD("object number %llu is out of range", (unsigned long long)f->drr_object);
     if (f->drr_length != DMU_OBJECT_END && f->drr_offset + f->drr_length < f->drr_offset)
-        BAD("a range of %llu bytes at %llu", (unsigned long long)f->drr_length, (unsigned long long)f->drr_offset);
+        BAD("a range of %llu bytes at %llu", (unsigned long long)f->drr_length,
+            (unsigned long long)f->drr_offset);
     return 0;
 }
 
@@ -209,10 +213,13 @@ check_embedded(const struct drr_write_embedded *e, uint64_t features, char *text
     if (!object_ok(e->drr_object))
         BAD("object number %llu is out of range", (unsigned long long)e->drr_object);
     if (!size_ok(e->drr_length, DMU_BACKUP_FEATURE_LARGE_BLOCKS) || !range_ok(e->drr_offset, e->drr_length))
-        BAD("a block of %llu bytes at %llu", (unsigned long long)e->drr_length, (unsigned long long)e->drr_offset);
-    if (e->drr_psize > BPE_PAYLOAD_SIZE || e->drr_psize == 0 || e->drr_lsize > e->drr_length || e->drr_lsize == 0)
+        BAD("a block of %llu bytes at %llu", (unsigned long long)e->drr_length,
+            (unsigned long long)e->drr_offset);
+    if (e->drr_psize > BPE_PAYLOAD_SIZE || e->drr_psize == 0 || e->drr_lsize > e->drr_length ||
+        e->drr_lsize == 0)
         BAD("%u bytes embedded in %u", e->drr_lsize, e->drr_psize);
-    if (e->drr_etype != 0 || e->drr_compression >= ZIO_COMPRESS_FUNCTIONS || e->drr_compression < ZIO_COMPRESS_OFF)
+    if (e->drr_etype != 0 || e->drr_compression >= ZIO_COMPRESS_FUNCTIONS ||
+        e->drr_compression < ZIO_COMPRESS_OFF)
         BAD("embedded data of kind %u, compression %u", e->drr_etype, e->drr_compression);
     if (e->drr_compression == ZIO_COMPRESS_OFF ? e->drr_psize != e->drr_lsize : e->drr_psize > e->drr_lsize)
         BAD("%u bytes embedded in %u", e->drr_lsize, e->drr_psize);
@@ -240,7 +247,8 @@ stream_check(const dmu_replay_record_t *drr, uint64_t features, uint32_t begin_f
         return check_object(&drr->drr_u.drr_object, features, begin_flags, text);
     case DRR_FREEOBJECTS:
         if (fo->drr_firstobj + fo->drr_numobjs < fo->drr_firstobj)
-            BAD("%llu objects from %llu", (unsigned long long)fo->drr_numobjs, (unsigned long long)fo->drr_firstobj);
+            BAD("%llu objects from %llu", (unsigned long long)fo->drr_numobjs,
+                (unsigned long long)fo->drr_firstobj);
         return 0;
     case DRR_WRITE:
         return check_write(&drr->drr_u.drr_write, features, text);

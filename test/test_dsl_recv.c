@@ -218,7 +218,8 @@ receive_real(dsl_pool_t *dp, size_t i)
     stream_error_t se;
     int err = receive_stream(dp, real[i].r_target, real[i].r_stream, &se);
 
-    ck_assert_msg(err == real[i].r_err, "%s: %s (record %lu at %lu)", real[i].r_stream, se.se_text, se.se_record, se.se_offset);
+    ck_assert_msg(err == real[i].r_err, "%s: %s (record %lu at %lu)", real[i].r_stream, se.se_text,
+                  se.se_record, se.se_offset);
     if (real[i].r_snap != NULL)
         snprintf(snap, sizeof(snap), "%s", real[i].r_snap);
     else
@@ -256,7 +257,8 @@ END_TEST
 /* ---- sent on ---- */
 
 static void
-pass_on(dsl_pool_t *from, dsl_pool_t *to, const char *snap, const char *source, const char *fs, uint32_t flags)
+pass_on(dsl_pool_t *from, dsl_pool_t *to, const char *snap, const char *source, const char *fs,
+        uint32_t flags)
 {
     char copy[ZFS_MAX_DATASET_NAME_LEN];
     stream_error_t se;
@@ -273,11 +275,14 @@ pass_on(dsl_pool_t *from, dsl_pool_t *to, const char *snap, const char *source, 
 static const struct {
     const char *s_first, *s_second;
     bool s_large;
-} sent[] = {{"lz4-a.Lec", "lz4-ab.Lec", false}, {"zstd-a.Lec", "zstd-ab.Lec", true}, {"gz-a.Lec", "gz-ab.Lec", false}};
+} sent[] = {{"lz4-a.Lec", "lz4-ab.Lec", false},
+            {"zstd-a.Lec", "zstd-ab.Lec", true},
+            {"gz-a.Lec", "gz-ab.Lec", false}};
 
 START_TEST(test_send)
 {
-    static const uint32_t flags[] = {0, DMU_SEND_LARGE_BLOCK, DMU_SEND_LARGE_BLOCK | DMU_SEND_EMBED | DMU_SEND_COMPRESSED};
+    static const uint32_t flags[] = {0, DMU_SEND_LARGE_BLOCK,
+                                     DMU_SEND_LARGE_BLOCK | DMU_SEND_EMBED | DMU_SEND_COMPRESSED};
     faultdisk_t *fa = faultdisk_create(DISK), *fb = faultdisk_create(DISK);
     dsl_pool_t *a = pool_make(fa, "a"), *b = pool_make(fb, "b");
     char fs[64];
@@ -341,7 +346,8 @@ own_step(objset_t *os)
         own_write(os, object);
     } else if (err == 0 && what < 8) {
         ck_assert_int_eq(dmu_free_long_range(os, object, random_u64() % 2000000,
-                                             what == 6 ? DMU_OBJECT_END : random_u64() % 1000000), 0);
+                                             what == 6 ? DMU_OBJECT_END : random_u64() % 1000000),
+                         0);
     } else {
         if (err == 0)
             ck_assert_int_eq(dmu_free_long_range(os, object, 0, DMU_OBJECT_END), 0);
@@ -385,7 +391,8 @@ START_TEST(test_chain)
         own_change(a, "a/fs", 60);
         snprintf(snap, sizeof(snap), "a/fs@s%d", i);
         own_snapshot(a, snap);
-        pass_on(a, b, snap, i == 0 ? NULL : last, "b/fs", i % 2 == 0 ? 0 : DMU_SEND_COMPRESSED | DMU_SEND_EMBED);
+        pass_on(a, b, snap, i == 0 ? NULL : last, "b/fs",
+                i % 2 == 0 ? 0 : DMU_SEND_COMPRESSED | DMU_SEND_EMBED);
         snprintf(last, sizeof(last), "%s", snap);
     }
     pass_on(a, b, "a/fs@s9", NULL, "b/full", 0);
@@ -408,7 +415,8 @@ END_TEST
 static int
 send_error(dsl_pool_t *dp, const char *to, const char *from, bool fromorigin, int fd)
 {
-    dmu_send_args_t args = {.dsa_tosnap = to, .dsa_fromsnap = from, .dsa_fromorigin = fromorigin, .dsa_fd = fd};
+    dmu_send_args_t args = {
+        .dsa_tosnap = to, .dsa_fromsnap = from, .dsa_fromorigin = fromorigin, .dsa_fd = fd};
 
     return dmu_send(dp, &args);
 }
@@ -466,7 +474,8 @@ START_TEST(test_recv_errors)
     own_snapshot(a, "a/fs@2");
     ck_assert_int_eq(dsl_clone(a, "a/fs@1", "a/clone", NULL), 0);
     own_snapshot(a, "a/clone@c");
-    uint8_t *full = send_bytes(a, "a/fs@1", NULL, 0, &nfull), *inc = send_bytes(a, "a/fs@2", "a/fs@1", 0, &ninc);
+    uint8_t *full = send_bytes(a, "a/fs@1", NULL, 0, &nfull),
+            *inc = send_bytes(a, "a/fs@2", "a/fs@1", 0, &ninc);
     uint8_t *clone = send_bytes(a, "a/clone@c", "a/fs@1", 0, &nclone);
 
     ck_assert_int_eq(receive_bytes(b, "b/no/fs", full, nfull, &se), ENOENT);
@@ -579,7 +588,8 @@ damage_teardown(damage_t *d)
 
     pool_verify(d->d_dp);
     /* and the whole one still goes in */
-    ck_assert_msg(receive_bytes(d->d_dp, "b/fs", d->d_inc.sf_data, d->d_inc.sf_size, &se) == 0, "%s", se.se_text);
+    ck_assert_msg(receive_bytes(d->d_dp, "b/fs", d->d_inc.sf_data, d->d_inc.sf_size, &se) == 0, "%s",
+                  se.se_text);
     pool_verify(d->d_dp);
     ck_assert_int_eq(dsl_pool_close(d->d_dp), 0);
     faultdisk_destroy(d->d_fd);
@@ -637,7 +647,8 @@ START_TEST(test_flip)
 }
 END_TEST
 
-static const uint64_t hostile[] = {0, 1, 511, 513, (1ULL << 17) + 512, 1ULL << 24, 1ULL << 47, 1ULL << 48, INT64_MAX, UINT64_MAX - 511};
+static const uint64_t hostile[] = {0,          1,          511,        513,       (1ULL << 17) + 512,
+                                   1ULL << 24, 1ULL << 47, 1ULL << 48, INT64_MAX, UINT64_MAX - 511};
 
 /* A field of a record that says something else, in a stream that is right otherwise: received whole, or nothing changed. */
 static void
@@ -648,7 +659,8 @@ hostile_try(damage_t *d, streamfile_t *sf, uint64_t rec, int field, uint64_t val
     char what[100];
     uint64_t size;
 
-    snprintf(what, sizeof(what), "record %lu (%s) field %d = %lx", rec, drr_type_name(keep.drr_type), field, value);
+    snprintf(what, sizeof(what), "record %lu (%s) field %d = %lx", rec, drr_type_name(keep.drr_type), field,
+             value);
     memcpy((uint8_t *)&sf->sf_recs[rec].r_drr + field, &value, field % 8 == 0 ? 8 : 4);
     uint8_t *data = sf_store(sf, 0, &size);
     int err = receive_bytes(d->d_dp, inc ? "b/fs" : "b/new", data, size, &se);
@@ -693,7 +705,8 @@ crash_at(damage_t *d, uint64_t event, bool inc)
     char *now = pool_text(dp);
     bool done = strstr(now, inc ? "b/fs@2" : "b/new@1") != NULL;
 
-    ck_assert_msg(done || strcmp(now, d->d_before) == 0, "cut at %lu:\n%s\nbefore:\n%s", event, now, d->d_before);
+    ck_assert_msg(done || strcmp(now, d->d_before) == 0, "cut at %lu:\n%s\nbefore:\n%s", event, now,
+                  d->d_before);
     ck_assert(strstr(now, "inconsistent") == NULL);
     pool_verify(dp);
     ck_assert_int_eq(dsl_pool_close(dp), 0);

@@ -110,7 +110,8 @@ find_victims(void *arg, const traverse_block_t *tb)
 {
     victims_t *v = arg;
 
-    if (tb->tb_dnp == NULL || BP_IS_HOLE(tb->tb_bp) || tb->tb_zb.zb_level == ZB_DNODE_LEVEL || tb->tb_zb.zb_object == 0)
+    if (tb->tb_dnp == NULL || BP_IS_HOLE(tb->tb_bp) || tb->tb_zb.zb_level == ZB_DNODE_LEVEL ||
+        tb->tb_zb.zb_object == 0)
         return 0;
     if (tb->tb_zb.zb_level == 1)
         v->v_meta = *tb->tb_bp;
@@ -148,7 +149,8 @@ START_TEST(test_damage)
     (void)snap_hold(dp, "p/fs@1", &ds);
     dsl_dataset_phys(ds, &phys);
     dsl_dataset_rele(ds, dp);
-    ck_assert_int_eq(traverse_objset(dsl_pool_spa(dp), &phys.ds_bp, 1, 0, TRAVERSE_PRE, NULL, find_victims, &v, NULL), 0);
+    ck_assert_int_eq(
+        traverse_objset(dsl_pool_spa(dp), &phys.ds_bp, 1, 0, TRAVERSE_PRE, NULL, find_victims, &v, NULL), 0);
     ck_assert_int_eq(dsl_pool_close(dp), 0);
     corrupt(fd, &v.v_data, 0);
     corrupt(fd, &v.v_meta, 1); /* the copy that nobody reads as long as the first is good */

@@ -192,7 +192,8 @@ check_real(const char *name, streamfile_t *sf)
     bool sums = sf->sf_recs[1].r_drr.drr_u.drr_checksum.drr_checksum.zc_word[0] != 0;
     uint8_t *again = sf_store(sf, sums ? 0 : SF_NOSUM, &size);
     ck_assert_uint_eq(size, sf->sf_size);
-    ck_assert_msg(sf->sf_foreign || memcmp(again, sf->sf_data, size) == 0, "%s: stored again it differs", name);
+    ck_assert_msg(sf->sf_foreign || memcmp(again, sf->sf_data, size) == 0, "%s: stored again it differs",
+                  name);
     free(again);
 }
 
@@ -342,7 +343,8 @@ check_flips(const char *name, streamfile_t *sf)
         ck_assert_int_eq(pwrite(fd, &bad, 1, (off_t)(bit / 8)), 1);
         lseek(fd, 0, SEEK_SET);
         int err = read_stream(fd, NULL, NULL, &n, &se);
-        bool padding = !sums && bit / 8 >= sf->sf_recs[sf->sf_n - 1].r_offset + 40; /* of END: of no meaning */
+        bool padding =
+            !sums && bit / 8 >= sf->sf_recs[sf->sf_n - 1].r_offset + 40; /* of END: of no meaning */
         ck_assert_msg(err == EINVAL || err == ECKSUM || err == ENOTSUP || (padding && err == 0),
                       "%s: bit %lu flipped: %d", name, bit, err);
         ck_assert(err == 0 || se.se_text[0] != '\0');
@@ -363,8 +365,21 @@ START_TEST(test_flip)
 }
 END_TEST
 
-static const uint64_t hostile[] = {0, 1, 7, 511, 513, 1ULL << 17, (1ULL << 17) + 512, 1ULL << 24, (1ULL << 24) + 512,
-                                   UINT32_MAX, 1ULL << 48, INT64_MAX, 1ULL << 63, UINT64_MAX - 511, UINT64_MAX};
+static const uint64_t hostile[] = {0,
+                                   1,
+                                   7,
+                                   511,
+                                   513,
+                                   1ULL << 17,
+                                   (1ULL << 17) + 512,
+                                   1ULL << 24,
+                                   (1ULL << 24) + 512,
+                                   UINT32_MAX,
+                                   1ULL << 48,
+                                   INT64_MAX,
+                                   1ULL << 63,
+                                   UINT64_MAX - 511,
+                                   UINT64_MAX};
 
 /* Every aligned field of one record of each type, with sums that fit: accepted or refused, never more. */
 static void

@@ -16,7 +16,7 @@ typedef struct sf_rec {
     dmu_replay_record_t r_drr; /* host order */
     uint8_t *r_payload;        /* in sf_data */
     uint64_t r_len;
-    uint64_t r_offset;         /* in the file */
+    uint64_t r_offset; /* in the file */
 } sf_rec_t;
 
 typedef struct streamfile {
@@ -27,7 +27,7 @@ typedef struct streamfile {
     uint64_t sf_n;
 } streamfile_t;
 
-int sf_load(const char *path, streamfile_t *sf); /* one stream or package; 0 or errno */
+int sf_load(const char *path, streamfile_t *sf);              /* one stream or package; 0 or errno */
 int sf_parse(uint8_t *data, uint64_t size, streamfile_t *sf); /* takes data over */
 void sf_free(streamfile_t *sf);
 

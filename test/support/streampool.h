@@ -118,9 +118,10 @@ text_dataset(void *arg, const char *name)
 
     ck_assert_int_eq(dsl_dataset_stats(pt->pt_dp, name, &st), 0);
     pt->pt_n += (size_t)snprintf(pt->pt_text + pt->pt_n, sizeof(pt->pt_text) - pt->pt_n,
-                                 "%s guid %lx refer %lu lrefer %lu used %lu unique %lu%s\n", name, st.dst_guid,
-                                 st.dst_referenced, st.dst_lreferenced, strchr(name, '/') != NULL ? st.dst_used : 0 /* the MOS varies */, st.dst_unique,
-                                 st.dst_inconsistent ? " inconsistent" : "");
+                                 "%s guid %lx refer %lu lrefer %lu used %lu unique %lu%s\n", name,
+                                 st.dst_guid, st.dst_referenced, st.dst_lreferenced,
+                                 strchr(name, '/') != NULL ? st.dst_used : 0 /* the MOS varies */,
+                                 st.dst_unique, st.dst_inconsistent ? " inconsistent" : "");
     if (strchr(name, '@') != NULL)
         return 0;
     ck_assert_int_eq(dsl_for_each_snapshot(pt->pt_dp, name, text_dataset, pt), 0);
@@ -154,7 +155,8 @@ snap_hold(dsl_pool_t *dp, const char *name, dsl_dataset_t **ds)
 }
 
 static inline void
-compare_buf(objset_t *a, objset_t *b, uint64_t object, int (*hold)(objset_t *, uint64_t, dmu_buf_t **), const char *what)
+compare_buf(objset_t *a, objset_t *b, uint64_t object, int (*hold)(objset_t *, uint64_t, dmu_buf_t **),
+            const char *what)
 {
     dmu_buf_t *da, *db;
     int ea = hold(a, object, &da), eb = hold(b, object, &db);
@@ -201,8 +203,8 @@ compare_objsets(objset_t *a, objset_t *b, bool shape)
         ck_assert_msg(ia.doi_type == ib.doi_type && ia.doi_bonus_type == ib.doi_bonus_type &&
                           ia.doi_bonus_size == ib.doi_bonus_size && ia.doi_dnodesize == ib.doi_dnodesize,
                       "object %lu: its dnode differs", oa);
-        ck_assert_msg(!shape || ia.doi_data_block_size == ib.doi_data_block_size, "object %lu: block size %u, %u", oa,
-                      ia.doi_data_block_size, ib.doi_data_block_size);
+        ck_assert_msg(!shape || ia.doi_data_block_size == ib.doi_data_block_size,
+                      "object %lu: block size %u, %u", oa, ia.doi_data_block_size, ib.doi_data_block_size);
         compare_contents(a, b, oa, MAX(ia.doi_max_offset, ib.doi_max_offset));
         if (ia.doi_bonus_size != 0)
             compare_buf(a, b, oa, dmu_bonus_hold, "bonus");

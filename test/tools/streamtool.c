@@ -35,7 +35,8 @@ dump_record(uint64_t i, const sf_rec_t *r)
         printf(" first %llu count %llu", (ull)d->drr_u.drr_freeobjects.drr_firstobj,
                (ull)d->drr_u.drr_freeobjects.drr_numobjs);
     else if (d->drr_type != DRR_END)
-        printf(" object %llu offset %llu length %llu", (ull)f->drr_object, (ull)f->drr_offset, (ull)f->drr_length);
+        printf(" object %llu offset %llu length %llu", (ull)f->drr_object, (ull)f->drr_offset,
+               (ull)f->drr_length);
     printf(" payload %llu\n", (ull)r->r_len);
 }
 
