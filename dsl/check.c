@@ -500,8 +500,8 @@ check_free_lists(check_t *ck)
     dsl_pool_t *dp = ck->ck_pool;
     uint64_t used, comp, uncomp;
 
-    if (dp->dp_free_bpobj == NULL)
-        return;
+    if (dp->dp_free_bpobj == NULL || dp->dp_sync_bpobj == NULL || dp->dp_free_dir == NULL)
+        return; /* an old pool */
     if (bpobj_iterate_nofree(dp->dp_free_bpobj, claim_listed, ck) != 0 ||
         bpobj_iterate_nofree(dp->dp_sync_bpobj, claim_listed, ck) != 0 ||
         bpobj_space(dp->dp_free_bpobj, &used, &comp, &uncomp) != 0)

@@ -283,18 +283,25 @@ pool_open_dirs(dsl_pool_t *dp)
 }
 
 static int
+open_list(dsl_pool_t *dp, const char *key, bpobj_t **bpop)
+{
+    uint64_t object = mos_key(dp, key);
+
+    if (object == 0)
+        return dp->dp_txg != NULL ? SET_ERROR(EIO) : 0; /* an old pool, which is only read */
+    return bpobj_open(dp->dp_mos, object, bpop);
+}
+
+static int
 pool_open_lists(dsl_pool_t *dp)
 {
-    uint64_t free_obj = mos_key(dp, DMU_POOL_FREE_BPOBJ), sync_obj = mos_key(dp, DMU_POOL_SYNC_BPOBJ);
-    int err;
+    int err = open_list(dp, DMU_POOL_FREE_BPOBJ, &dp->dp_free_bpobj);
 
-    if (dp->dp_txg == NULL)
-        return 0;
-    if ((err = bpobj_open(dp->dp_mos, free_obj, &dp->dp_free_bpobj)) != 0 ||
-        (err = bpobj_open(dp->dp_mos, sync_obj, &dp->dp_sync_bpobj)) != 0)
-        return err;
-    dp->dp_want_txg = !bpobj_is_empty(dp->dp_free_bpobj) || !bpobj_is_empty(dp->dp_sync_bpobj);
-    return 0;
+    if (err == 0)
+        err = open_list(dp, DMU_POOL_SYNC_BPOBJ, &dp->dp_sync_bpobj);
+    if (err == 0 && dp->dp_txg != NULL)
+        dp->dp_want_txg = !bpobj_is_empty(dp->dp_free_bpobj) || !bpobj_is_empty(dp->dp_sync_bpobj);
+    return err;
 }
 
 static void

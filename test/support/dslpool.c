@@ -163,6 +163,12 @@ fill_block(uint32_t seed, uint8_t *buf, uint32_t n)
     }
 }
 
+void
+tp_block_head(uint32_t seed, uint8_t *buf, uint32_t n)
+{
+    fill_block(seed, buf, n);
+}
+
 static void
 verify_object(objset_t *os, const char *name, const model_object_t *mo)
 {

@@ -46,6 +46,7 @@ void tp_sync(testpool_t *tp);
 void tp_check(testpool_t *tp);  /* sync, dsl_pool_check: nothing to report */
 void tp_verify(testpool_t *tp); /* every dataset reads as the model says */
 void tp_verify_fs(testpool_t *tp, dsl_pool_t *dp, const model_fs_t *mf);
+void tp_block_head(uint32_t seed, uint8_t *buf, uint32_t n); /* how a block with this seed begins */
 model_fs_t *tp_find(testpool_t *tp, const char *name);
 model_fs_t *tp_pick(testpool_t *tp, bool snapshot); /* NULL: none */
 bool tp_has_snapshots(testpool_t *tp, const model_fs_t *fs);
