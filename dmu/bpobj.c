@@ -19,6 +19,7 @@
  * A change that fails (a block of the list cannot be read) suspends the pool: the txg must not become durable.
  * ZFS: bpobj.c
  */
+#include <syslog.h>
 #include "dmu_impl.h"
 
 #define BPOBJ_BLKSZ     (16u << 10)
@@ -64,7 +65,7 @@ num_subobjs(const bpobj_t *bpo)
 static void
 bpobj_fatal(objset_t *os, uint64_t object, int err)
 {
-    cowbird_log(3, "block pointer list %llu: %s", (unsigned long long)object, cowbird_strerror(err));
+    cowbird_log(LOG_ERR, "block pointer list %llu: %s", (unsigned long long)object, cowbird_strerror(err));
     spa_suspend(objset_spa(os), err);
 }
 

@@ -15,6 +15,7 @@
  * Entries from disk are checked to lie in the metaslab. An append that fails (the last block cannot be read) suspends the pool: it
  * happens in the middle of a txg, which must not become durable then.  ZFS: space_map.c
  */
+#include <syslog.h>
 #include "dmu_impl.h"
 
 #define SPACE_MAP_BLKSZ 4096
@@ -37,7 +38,7 @@ sm_phys(const space_map_t *sm)
 static void
 sm_fatal(const space_map_t *sm, int err)
 {
-    cowbird_log(3, "space map %llu: %s", (unsigned long long)sm->sm_object, cowbird_strerror(err));
+    cowbird_log(LOG_ERR, "space map %llu: %s", (unsigned long long)sm->sm_object, cowbird_strerror(err));
     spa_suspend(objset_spa(sm->sm_os), err);
 }
 

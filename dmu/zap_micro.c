@@ -16,6 +16,7 @@
  * The block grows by 512 bytes up to 128 KiB; then, or when a name or value does not fit into 64 bytes, mzap_upgrade().
  * ZFS: zap_micro.c (an AVL tree or B-tree in memory, rebuilt at each open)
  */
+#include <syslog.h>
 #include "zap_impl.h"
 
 typedef struct mzap_place {
@@ -357,17 +358,34 @@ mzap_closest(zap_t *zap, uint64_t *hash, uint32_t *cd, zap_attribute_t *za)
 
 /* ---- turning fat ---- */
 
-/* The object loses its one block and gets blocks of 16 KiB. */
+/* The object loses all its blocks and gets others of that size; block 0 is held again. */
 static int
-mzap_make_room(zap_t *zap, dmu_tx_t *tx)
+mzap_change_blocks(zap_t *zap, uint32_t blksz, dmu_tx_t *tx)
 {
     uint64_t object = zap->zap_dn->dn_object;
     dbuf_rele(zap->zap_db);
     zap->zap_db = NULL;
     int err = dmu_free_range(zap->zap_os, object, 0, DMU_OBJECT_END, tx);
     if (err == 0)
-        err = dmu_object_set_blocksize(zap->zap_os, object, 1u << FZAP_DEFAULT_SHIFT, tx);
+        err = dmu_object_set_blocksize(zap->zap_os, object, blksz, tx);
     return err == 0 ? dbuf_hold(zap->zap_dn, 0, false, &zap->zap_db) : err;
+}
+
+/* As it was: names chosen to collide can be too many for a leaf. */
+static void
+mzap_restore(zap_t *zap, const mzap_phys_t *mz, uint32_t size, dmu_tx_t *tx)
+{
+    int err = zap->zap_db == NULL ? dbuf_hold(zap->zap_dn, 0, false, &zap->zap_db) : 0;
+    if (err == 0)
+        err = mzap_change_blocks(zap, size, tx);
+    if (err != 0) {
+        cowbird_log(LOG_ERR, "ZAP object %llu is lost: %s", (unsigned long long)zap->zap_dn->dn_object,
+                    cowbird_strerror(err));
+        return;
+    }
+    dmu_buf_will_fill(&zap->zap_db->db, tx);
+    memcpy(zap->zap_db->db.db_data, mz, size);
+    zap->zap_ismicro = true;
 }
 
 /* Names whose hash we cannot know have no place in a fat ZAP. */
@@ -405,19 +423,20 @@ mzap_move(zap_t *zap, const mzap_phys_t *mz, uint32_t slots, dmu_tx_t *tx)
 int
 mzap_upgrade(zap_t *zap, uint64_t flags, dmu_tx_t *tx)
 {
-    size_t size = zap->zap_db->db.db_size;
-    uint32_t slots = mzap_slots(zap);
+    uint32_t size = (uint32_t)zap->zap_db->db.db_size, slots = mzap_slots(zap);
     int err = mzap_check_names(zap);
     if (err != 0)
         return err;
     mzap_phys_t *mz = xmalloc(size);
     memcpy(mz, mzap_phys(zap), size);
     mzap_drop_index(zap->zap_dn);
-    err = mzap_make_room(zap, tx);
+    err = mzap_change_blocks(zap, 1u << FZAP_DEFAULT_SHIFT, tx);
     if (err == 0)
         err = fzap_format(zap, mz->mz_salt, mz->mz_normflags, flags, tx);
     if (err == 0)
         err = mzap_move(zap, mz, slots, tx);
+    if (err != 0)
+        mzap_restore(zap, mz, size, tx);
     free(mz);
     return err;
 }

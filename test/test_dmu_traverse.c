@@ -439,6 +439,54 @@ START_TEST(unreadable)
 }
 END_TEST
 
+/* Metadata that says anything at all, under a right checksum: changed in the cache, behind the reader's back. */
+static int
+keep_metadata_cb(void *arg, const traverse_block_t *tb)
+{
+    calls_t *c = arg;
+    bool meta = tb->tb_zb.zb_level > 0 || (tb->tb_zb.zb_level <= 0 && tb->tb_zb.zb_object == 0);
+    if (meta && tb->tb_zb.zb_level != ZB_DNODE_LEVEL && !BP_IS_HOLE(tb->tb_bp) && c->c_n < c->c_room)
+        ((blkptr_t *)c->c_rec)[c->c_n++] = *tb->tb_bp;
+    return 0;
+}
+
+static int
+count_cb(void *arg, const traverse_block_t *tb)
+{
+    return ++*(uint64_t *)arg > 20000 ? EINTR : 0;
+}
+
+START_TEST(hostile)
+{
+    nobjects = 0;
+    some_txgs(6, 60);
+    calls_t c = {.c_rec = malloc(2000 * sizeof(blkptr_t)), .c_room = 2000};
+    ck_assert_int_eq(
+        traverse_objset(mp->mp_spa, &mp->mp_root, 0, 0, TRAVERSE_PRE, NULL, keep_metadata_cb, &c, NULL), 0);
+    for (int round = 0; round < 3000; round++) {
+        const blkptr_t *bp = (blkptr_t *)c.c_rec + rnd(c.c_n);
+        uint8_t good[16384];
+        uint64_t n = 0;
+        arc_buf_t *buf;
+        ck_assert_int_eq(arc_read(mp->mp_spa, bp, NULL, 0, &buf), 0);
+        uint8_t *p = buf->b_data;
+        memcpy(good, p, buf->b_size);
+        for (uint64_t k = 1 + rnd(10); k > 0; k--) {
+            uint64_t at = rnd(buf->b_size / 512) * 512 + rnd(rnd(2) == 0 ? 64 : 512);
+            p[at] = rnd(2) == 0 ? (uint8_t)rnd(256) : (uint8_t)(p[at] ^ (1u << rnd(8)));
+        }
+        zbookmark_t resume = {0, rnd(300), (int64_t)rnd(3), rnd(100)};
+        int flags =
+            TRAVERSE_PRE | TRAVERSE_POST | (rnd(2) ? TRAVERSE_HARD : 0) | (rnd(8) ? 0 : TRAVERSE_PREFETCH);
+        (void)traverse_objset(mp->mp_spa, &mp->mp_root, 0, rnd(8), flags, rnd(4) ? NULL : &resume, count_cb,
+                              &n, NULL);
+        memcpy(p, good, buf->b_size);
+        arc_buf_rele(buf);
+    }
+    free(c.c_rec);
+}
+END_TEST
+
 START_TEST(empty)
 {
     blkptr_t hole = {0};
@@ -467,6 +515,7 @@ main(void)
     tcase_add_test(t, skip_and_stop);
     tcase_add_test(t, cost);
     tcase_add_loop_test(t, unreadable, 0, 2);
+    tcase_add_test(t, hostile);
     suite_add_tcase(s, t);
     return minipool_run(s);
 }

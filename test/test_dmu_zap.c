@@ -402,6 +402,137 @@ START_TEST(table_growth)
 }
 END_TEST
 
+/* ---- names that collide ---- */
+
+/* The hash is linear: names of 'b' and 'c' (one bit apart) whose hashes are all equal, by elimination over GF(2). */
+#define COLLIDE_LEN 44
+static uint64_t kernel[COLLIDE_LEN]; /* each a set of positions that may be toggled together */
+static int nkernel;
+
+static uint64_t
+pattern_hash(uint64_t set)
+{
+    char name[COLLIDE_LEN];
+    for (int i = 0; i < COLLIDE_LEN; i++)
+        name[i] = (char)('b' + ((set >> i) & 1));
+    return zap_hash_bytes(1, name, COLLIDE_LEN, false, 28);
+}
+
+static void
+find_kernel(void)
+{
+    uint64_t row[COLLIDE_LEN], set[COLLIDE_LEN], base = pattern_hash(0);
+    int n = 0;
+    nkernel = 0;
+    for (int i = 0; i < COLLIDE_LEN; i++) {
+        uint64_t r = pattern_hash(1ULL << i) ^ base, s = 1ULL << i;
+        for (int k = 0; k < n; k++) {
+            if (highbit64(r ^ row[k]) < highbit64(r) && highbit64(row[k]) == highbit64(r)) {
+                r ^= row[k];
+                s ^= set[k];
+                k = -1;
+            }
+        }
+        if (r == 0) {
+            kernel[nkernel++] = s;
+        } else {
+            row[n] = r;
+            set[n++] = s;
+        }
+    }
+}
+
+static void
+colliding_name(char *name, uint64_t n)
+{
+    uint64_t set = 0;
+    for (int k = 0; k < nkernel; k++)
+        set ^= ((n >> k) & 1) ? kernel[k] : 0;
+    for (int i = 0; i < COLLIDE_LEN; i++)
+        name[i] = (char)('b' + ((set >> i) & 1));
+    name[COLLIDE_LEN] = 0;
+}
+
+/* All in one bucket. A micro ZAP takes as many as it has room for, a fat one a leaf full; then it says so and is whole. */
+START_TEST(collisions)
+{
+    char name[COLLIDE_LEN + 1];
+    uint64_t z = new_zap(0), n = 0, count, v, expect = _i == 0 ? 2047 : 127;
+    find_kernel();
+    ck_assert_int_ge(nkernel, 12);
+    if (_i == 1) {
+        dmu_tx_t *tx = minipool_tx(mp);
+        ck_assert_int_eq(zap_add(mp->mp_os, z, "fat", 1, 2, "x", tx), 0);
+        ck_assert_int_eq(zap_remove(mp->mp_os, z, "fat", tx), 0);
+        dmu_tx_commit(tx);
+    }
+    int err;
+    do {
+        colliding_name(name, n);
+    } while ((err = add(z, name, n)) == 0 && ++n < 4000);
+    ck_assert_int_eq(err, ENOSPC);
+    ck_assert_uint_eq(n, expect);
+    minipool_reopen(mp);
+    ck_assert_uint_eq(first_word(z), _i == 0 ? ZBT_MICRO : ZBT_HEADER);
+    for (uint64_t i = 0; i < n; i++) {
+        colliding_name(name, i);
+        ck_assert_int_eq(zap_lookup_u64(mp->mp_os, z, name, &v), 0);
+        ck_assert_uint_eq(v, i);
+    }
+    zap_cursor_t zc;
+    zap_attribute_t za;
+    count = 0;
+    for (zap_cursor_init(&zc, mp->mp_os, z); zap_cursor_retrieve(&zc, &za) == 0; zap_cursor_advance(&zc))
+        count++;
+    zap_cursor_fini(&zc);
+    ck_assert_uint_eq(count, n);
+    for (uint64_t i = 0; i < n; i += 2) { /* the cds that become free are used again */
+        colliding_name(name, i);
+        ck_assert_int_eq(del(z, name), 0);
+    }
+    for (uint64_t i = 0; i < n; i += 2) {
+        colliding_name(name, i);
+        ck_assert_int_eq(add(z, name, i), 0);
+    }
+}
+END_TEST
+
+/* A directory made elsewhere with normalization=formD: hashes of non-ASCII names are unknown to us. */
+START_TEST(foreign_normalisation)
+{
+    uint64_t z = new_zap(0), v, n = 0;
+    char name[40];
+    for (int i = 0; i < (_i == 0 ? 20 : 1000); i++) {
+        dmu_tx_t *tx = minipool_tx(mp);
+        snprintf(name, sizeof(name), i % 10 == 0 ? "\xc3\xa9t\xc3\xa9 %d" : "ete %d", i);
+        ck_assert_int_eq(
+            zap_add(mp->mp_os, z, name, 8, i == 1 && _i == 1 ? 2 : 1, (uint64_t[]){(uint64_t)i, 0}, tx), 0);
+        dmu_tx_commit(tx);
+    }
+    dmu_buf_t *db;
+    dmu_tx_t *tx = minipool_tx(mp);
+    ck_assert_int_eq(dmu_buf_hold(mp->mp_os, z, 0, &db), 0);
+    dmu_buf_will_dirty(db, tx);
+    ((uint64_t *)db->db_data)[_i == 0 ? 2 : 11] = 0x10;
+    dmu_buf_rele(db);
+    dmu_tx_commit(tx);
+    minipool_reopen(mp);
+    ck_assert_int_eq(zap_lookup_u64(mp->mp_os, z, "\xc3\xa9t\xc3\xa9 10", &v), 0);
+    ck_assert_uint_eq(v, 10);
+    ck_assert_int_eq(zap_lookup_u64(mp->mp_os, z, "ete 11", &v), 0);
+    ck_assert_int_eq(zap_lookup_u64(mp->mp_os, z, "\xc3\xa9t\xc3\xa9 11", &v), ENOENT);
+    ck_assert_int_eq(add(z, "\xc3\xa9t\xc3\xa9 11", 1), ENOTSUP);
+    ck_assert_int_eq(add(z, "plain", 1), 0);
+    ck_assert_int_eq(del(z, "\xc3\xa9t\xc3\xa9 10"), 0);
+    zap_cursor_t zc;
+    zap_attribute_t za;
+    for (zap_cursor_init(&zc, mp->mp_os, z); zap_cursor_retrieve(&zc, &za) == 0; zap_cursor_advance(&zc))
+        n++;
+    zap_cursor_fini(&zc);
+    ck_assert_uint_eq(n, _i == 0 ? 20 : 1000);
+}
+END_TEST
+
 /* ---- cookies while everything changes ---- */
 
 /* Entries "keep N" are there all the time and are to be seen once each; others come and go. */
@@ -660,6 +791,8 @@ main(void)
     tcase_add_loop_test(t, random_model, 0, 2);
     tcase_add_test(t, hash48);
     tcase_add_test(t, table_growth);
+    tcase_add_loop_test(t, collisions, 0, 2);
+    tcase_add_loop_test(t, foreign_normalisation, 0, 2);
     tcase_add_test(t, cookies);
     tcase_add_loop_test(t, damage, 0, 2);
     tcase_add_test(t, threads);

@@ -221,6 +221,27 @@ START_TEST(leaf_widths)
 }
 END_TEST
 
+/* Names of u64 words (dedup tables): read as hex text. */
+START_TEST(leaf_word_names)
+{
+    zap_leaf_t l = new_leaf(12);
+    const uint8_t words[17] = {0, 0, 0, 0, 0, 0, 0x12, 0x34, 0xff};
+    uint64_t v = 5;
+    uint16_t c;
+    char name[1024];
+    l.l_namesize = 8;
+    zap_name_t zn = {(const char *)words, 16, 1ULL << 63, true};
+    zap_value_t zv = {8, 1, &v};
+    ck_assert_int_eq(zap_leaf_add(&l, &zn, ZAP_NEED_CD, &zv), 0);
+    ck_assert_int_eq(zap_leaf_closest(&l, 0, 0, &c), 0);
+    ck_assert_uint_eq(zap_leaf_entry(&l, c)->le_name_numints, 2);
+    ck_assert_int_eq(zap_leaf_name(&l, c, name, sizeof(name)), 0);
+    ck_assert_str_eq(name, "0000000000001234 ff00000000000000");
+    ck_assert_int_eq(zap_leaf_lookup(&l, &zn, &c), EINVAL);
+    free(l.l_phys);
+}
+END_TEST
+
 /* Damage: anything may happen but a crash, a hang or a stray access. */
 static void
 use_damaged(zap_leaf_t *l, zap_leaf_t *nl)
@@ -430,6 +451,7 @@ main(void)
     tcase_add_loop_test(t, leaf_random, 12, 16);
     tcase_add_test(t, leaf_split);
     tcase_add_test(t, leaf_widths);
+    tcase_add_test(t, leaf_word_names);
     tcase_add_test(t, leaf_damage);
     tcase_add_test(t, hash_value);
     tcase_add_test(t, swap_simple);
