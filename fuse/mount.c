@@ -103,13 +103,13 @@ unmount_dir(const char *dir, bool lazy)
     return umount2(dir, lazy ? MNT_DETACH : 0) == 0 ? 0 : SET_ERROR(errno);
 }
 
-/* A daemon that was killed leaves a mount point that answers ENOTCONN. */
+/* A daemon that was killed leaves a mount point that answers ENOTCONN, when asked for more than the kernel remembers. */
 static int
 clear_stale(const char *dir, const char **why)
 {
-    struct stat st;
-    for (int tries = 0; stat(dir, &st) != 0; tries++) {
-        if (errno != ENOTCONN || tries == 16)
+    struct statx st;
+    for (int tries = 0; statx(AT_FDCWD, dir, AT_STATX_FORCE_SYNC, STATX_TYPE, &st) != 0; tries++) {
+        if ((errno != ENOTCONN && errno != ECONNABORTED) || tries == 16)
             return SET_ERROR(errno);
         int err = unmount_dir(dir, true);
         if (err != 0) {
@@ -118,7 +118,7 @@ clear_stale(const char *dir, const char **why)
         }
         cowbird_log(LOG_NOTICE, "%s: cleared the mount of a process that is gone", dir);
     }
-    return S_ISDIR(st.st_mode) ? 0 : SET_ERROR(ENOTDIR);
+    return S_ISDIR(st.stx_mode) ? 0 : SET_ERROR(ENOTDIR);
 }
 
 /* ---- starting ---- */
