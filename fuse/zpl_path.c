@@ -98,16 +98,14 @@ static int
 search_tree(const zpl_attr_ctx_t *ac, uint64_t root, uint64_t object, uint64_t *dir)
 {
     dir_queue_t dq = {.dq_budget = SEARCH_BUDGET};
-    int err = SET_ERROR(ENOENT);
+    bool found = false;
 
     queue_add(&dq, root);
-    for (size_t i = 0; i < dq.dq_n && err != 0; i++)
-        if (search_dir(ac, &dq, dq.dq_dirs[i], object)) {
+    for (size_t i = 0; i < dq.dq_n && !found; i++)
+        if ((found = search_dir(ac, &dq, dq.dq_dirs[i], object)))
             *dir = dq.dq_dirs[i];
-            err = 0;
-        }
     free(dq.dq_dirs);
-    return err;
+    return found ? 0 : SET_ERROR(ENOENT);
 }
 
 /* ---- up to the root ---- */

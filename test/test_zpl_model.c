@@ -57,8 +57,8 @@ START_TEST(test_model)
 
     cowbird_log_set_sink(quiet);
     printf("seed %llu\n", (unsigned long long)seed);
-    ctx_init(&c, bf, seed);
-    ctx_mount(&c, bf, NULL);
+    ctx_init(&c, seed);
+    ctx_mount(&c, bf->bf_zfs, NULL);
     for (uint64_t i = 1; i <= rounds; i++) {
         step(&c);
         if (rnd(&c, 200) == 0)
@@ -71,7 +71,7 @@ START_TEST(test_model)
             zpl_znode_rele(c.zroot);
             barefs_close(bf);
             ck_assert_int_eq(barefs_open(fd, &bf), 0);
-            ctx_mount(&c, bf, NULL);
+            ctx_mount(&c, bf->bf_zfs, NULL);
             check_clean(bf, true);
             compare_dir(&c, c.root, c.zroot);
         }
@@ -146,9 +146,9 @@ run_threads(barefs_t *bf, ctx_t *c, const char *name, void *(*fn)(void *))
     char dir[30];
 
     for (int i = 0; i < NTHREADS; i++) {
-        ctx_init(&c[i], bf, env("SEED", 1) + (uint64_t)i + 100);
+        ctx_init(&c[i], env("SEED", 1) + (uint64_t)i + 100);
         snprintf(dir, sizeof(dir), "%s%d", name, fn == shared_main ? 0 : i);
-        ctx_mount(&c[i], bf, dir);
+        ctx_mount(&c[i], bf->bf_zfs, dir);
     }
     for (int i = 0; i < NTHREADS; i++)
         VERIFY0(pthread_create(&t[i], NULL, fn, &c[i]));
@@ -174,7 +174,7 @@ START_TEST(test_model_threads)
     check_clean(bf, true);
     for (int i = 0; i < NTHREADS; i++) {
         snprintf(dir, sizeof(dir), "own%d", i);
-        ctx_mount(&own[i], bf, dir);
+        ctx_mount(&own[i], bf->bf_zfs, dir);
         compare_dir(&own[i], own[i].root, own[i].zroot);
         zpl_znode_rele(own[i].zroot);
         ctx_fini(&own[i]);
@@ -231,8 +231,8 @@ START_TEST(test_model_crash)
     ctx_t c;
 
     cowbird_log_set_sink(quiet);
-    ctx_init(&c, bf, seed);
-    ctx_mount(&c, bf, "work");
+    ctx_init(&c, seed);
+    ctx_mount(&c, bf->bf_zfs, "work");
     ck_assert_int_eq(zpl_fs_sync(bf->bf_zfs), 0);
     faultdisk_record(fd);
     for (int i = 0; i < ACKS; i++) {

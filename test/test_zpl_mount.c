@@ -3,6 +3,7 @@
  * test_zpl_mount.c - file systems in a pool: mounting datasets and snapshots, properties, space.
  */
 #include "support/faultdisk.h"
+#include "support/fsmodel.h"
 #include "zpl_impl.h"
 
 #include <check.h>
@@ -219,14 +220,70 @@ START_TEST(test_new_fs)
 }
 END_TEST
 
+/* Random work, snapshots, and the power goes at any moment: the pool opens, and every file system in it is sound. */
+static void
+look_after_cut(uint64_t events, uint64_t seed)
+{
+    faultdisk_t *cut = faultdisk_cut(fd, events, seed);
+    disk_t disk = faultdisk_disk(cut);
+    dsl_pool_t *keep = dp;
+    znode_t *r;
+    zpl_fs_t *zfs;
+
+    OK(dsl_pool_open(&disk, 0, &dp));
+    zfs = mount("tank", 0, &r);
+    unmount(zfs, r);
+    OK(dsl_pool_close(dp));
+    dp = keep;
+    faultdisk_destroy(cut);
+}
+
+START_TEST(test_crash)
+{
+    const char *cuts = getenv("CUTS"), *seed = getenv("SEED");
+    uint64_t total, n = cuts != NULL ? strtoull(cuts, NULL, 0) : 60;
+    zpl_fs_t *zfs;
+    char name[30];
+    const char *snap = name;
+    znode_t *r;
+    ctx_t c;
+
+    zfs = mount("tank", 0, &r);
+    ctx_init(&c, seed != NULL ? strtoull(seed, NULL, 0) : 7);
+    ctx_mount(&c, zfs, "work");
+    OK(zpl_fs_sync(zfs));
+    faultdisk_record(fd);
+    for (int i = 0; i < 400; i++) {
+        step(&c);
+        snprintf(name, sizeof(name), "tank@%d", i);
+        if (i % 100 == 50)
+            OK(dsl_snapshot(dp, &snap, 1, NULL, NULL));
+        else if (i % 30 == 0)
+            OK(zpl_fs_sync(zfs));
+    }
+    close_all(&c);
+    compare_dir(&c, c.root, c.zroot);
+    zpl_znode_rele(c.zroot);
+    unmount(zfs, r);
+    pool_reopen();
+    total = faultdisk_events(fd);
+    for (uint64_t e = 0; e <= total; e += 1 + total / n)
+        look_after_cut(e, e % 3 == 0 ? 0 : e);
+    ctx_fini(&c);
+}
+END_TEST
+
 int
 main(void)
 {
     const struct {
         const char *name;
         const TTest *t;
-    } tests[] = {
-        {"mount", test_mount}, {"snapshot", test_snapshot}, {"props", test_props}, {"new_fs", test_new_fs}};
+    } tests[] = {{"mount", test_mount},
+                 {"snapshot", test_snapshot},
+                 {"props", test_props},
+                 {"new_fs", test_new_fs},
+                 {"crash", test_crash}};
     Suite *s = suite_create("zpl_mount");
 
     for (size_t i = 0; i < ARRAY_SIZE(tests); i++) {

@@ -537,11 +537,10 @@ compare_node(ctx_t *c, mnode_t *m, znode_t *zp)
 }
 
 void
-ctx_init(ctx_t *c, barefs_t *bf, uint64_t seed)
+ctx_init(ctx_t *c, uint64_t seed)
 {
     memset(c, 0, sizeof(*c));
     c->seed = seed * 2654435761u + 88172645463325252ull;
-    c->zfs = bf->bf_zfs;
     c->root = m_new(S_IFDIR, NULL);
     c->root->m_refs = 1;
     c->buf = xmalloc(MAX_SIZE);
@@ -558,11 +557,11 @@ ctx_fini(ctx_t *c)
 }
 
 void
-ctx_mount(ctx_t *c, barefs_t *bf, const char *dir)
+ctx_mount(ctx_t *c, zpl_fs_t *zfs, const char *dir)
 {
     znode_t *root;
 
-    c->zfs = bf->bf_zfs;
+    c->zfs = zfs;
     ck_assert_int_eq(zpl_znode_hold(c->zfs, zpl_fs_root(c->zfs), &root), 0);
     c->zroot = root;
     if (dir == NULL)

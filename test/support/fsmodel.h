@@ -2,7 +2,7 @@
 /*
  * fsmodel.h - a file system in memory that does what ours should, and random operations on both at once.
  *
- *     ctx_init(&c, bf, seed); ctx_mount(&c, bf, dir);  step(&c) ...  close_all(&c); compare_dir(&c, c.root, c.zroot)
+ *     ctx_init(&c, seed); ctx_mount(&c, zfs, dir);  step(&c) ...  close_all(&c); compare_dir(&c, c.root, c.zroot)
  *
  * Each context has its own subtree (dir NULL: the whole file system) and may run in its own thread. A difference is a
  * failed ck_assert.
@@ -10,7 +10,7 @@
 #ifndef COWBIRD_FSMODEL_H
 #define COWBIRD_FSMODEL_H
 
-#include "barefs.h"
+#include "zpl_impl.h"
 
 #define MAX_SIZE  400000ULL
 #define MAX_ENTS  24
@@ -48,9 +48,9 @@ typedef struct ctx {
     uint8_t *buf, *buf2;
 } ctx_t;
 
-void ctx_init(ctx_t *c, barefs_t *bf, uint64_t seed);
+void ctx_init(ctx_t *c, uint64_t seed);
 void ctx_fini(ctx_t *c);
-void ctx_mount(ctx_t *c, barefs_t *bf, const char *dir); /* afterwards c->zroot is held */
+void ctx_mount(ctx_t *c, zpl_fs_t *zfs, const char *dir); /* afterwards c->zroot is held */
 uint64_t rnd(ctx_t *c, uint64_t n);
 void rnd_name(ctx_t *c, char *name);                  /* 256 bytes */
 void step(ctx_t *c);                                  /* one random operation on both */
