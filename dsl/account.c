@@ -94,8 +94,14 @@ static void
 kill_shared(dsl_dataset_t *ds, const blkptr_t *bp, const sizes_t *s, dmu_tx_t *tx)
 {
     dsl_dataset_t *prev = ds->ds_prev;
+    dsl_deadlist_t *dl;
+    int err = prev == NULL ? SET_ERROR(EIO) : dsl_dataset_open_deadlist(ds, &dl);
 
-    dsl_deadlist_insert(dsl_dataset_deadlist(ds), bp, tx);
+    if (err != 0) { /* this txg will not be committed */
+        spa_suspend(ds->ds_pool->dp_spa, err);
+        return;
+    }
+    dsl_deadlist_insert(dl, bp, tx);
     if (prev->ds_phys.ds_next_snap_obj == ds->ds_object && bp->blk_birth > prev->ds_phys.ds_prev_snap_txg) {
         dsl_dataset_will_dirty(prev, tx);
         mutex_enter(&prev->ds_lock);

@@ -39,7 +39,8 @@ static void
 expect(check_t *ck, const char *who, const char *what, uint64_t says, uint64_t is)
 {
     if (says != is)
-        check_bad(ck, "%s: %s says %llu, is %llu", who, what, (unsigned long long)says, (unsigned long long)is);
+        check_bad(ck, "%s: %s says %llu, is %llu", who, what, (unsigned long long)says,
+                  (unsigned long long)is);
 }
 
 /* ---- claims: who uses which bytes of the device ---- */
@@ -111,8 +112,8 @@ compare_free(void *arg, uint64_t start, uint64_t size)
     compare_arg_t *ca = arg;
 
     if (range_tree_overlaps(ca->ca_ck->ck_claimed, ca->ca_base + start, size))
-        check_bad(ca->ca_ck, "bytes in %llu+%llu are in use but free", (unsigned long long)(ca->ca_base + start),
-                  (unsigned long long)size);
+        check_bad(ca->ca_ck, "bytes in %llu+%llu are in use but free",
+                  (unsigned long long)(ca->ca_base + start), (unsigned long long)size);
 }
 
 /* All that is claimed is not free; then equal sums mean equal sets. */
@@ -130,7 +131,8 @@ check_space(check_t *ck)
         unused += range_tree_space(rt);
         range_tree_destroy(rt);
     }
-    expect(ck, "space maps", "allocated bytes", spa_total_space(spa) - unused, range_tree_space(ck->ck_claimed));
+    expect(ck, "space maps", "allocated bytes", spa_total_space(spa) - unused,
+           range_tree_space(ck->ck_claimed));
 }
 
 /* ---- walking one dataset ---- */
@@ -158,8 +160,9 @@ walk_cb(void *arg, const traverse_block_t *tb)
     walk_t *w = arg;
 
     if (tb->tb_err != 0)
-        check_bad(w->w_ck, "%s: object %llu level %lld block %llu: %s", w->w_name, (unsigned long long)tb->tb_zb.zb_object,
-                  (long long)tb->tb_zb.zb_level, (unsigned long long)tb->tb_zb.zb_blkid, cowbird_strerror(tb->tb_err));
+        check_bad(w->w_ck, "%s: object %llu level %lld block %llu: %s", w->w_name,
+                  (unsigned long long)tb->tb_zb.zb_object, (long long)tb->tb_zb.zb_level,
+                  (unsigned long long)tb->tb_zb.zb_blkid, cowbird_strerror(tb->tb_err));
     if (tb->tb_zb.zb_level == ZB_DNODE_LEVEL || BP_IS_HOLE(tb->tb_bp))
         return 0;
     w->w_used += bp_get_asize(tb->tb_bp);
@@ -177,14 +180,16 @@ block_compare(const void *a, const void *b)
 {
     const check_block_t *x = a, *y = b;
 
-    return x->cb_offset != y->cb_offset ? AVL_CMP(x->cb_offset, y->cb_offset) : AVL_CMP(x->cb_birth, y->cb_birth);
+    return x->cb_offset != y->cb_offset ? AVL_CMP(x->cb_offset, y->cb_offset)
+                                        : AVL_CMP(x->cb_birth, y->cb_birth);
 }
 
 static void
 walk_objset(walk_t *w, const blkptr_t *bp, uint64_t dsobj)
 {
     if (!BP_IS_HOLE(bp))
-        (void)traverse_objset(w->w_ck->ck_pool->dp_spa, bp, dsobj, 0, TRAVERSE_PRE | TRAVERSE_HARD, NULL, walk_cb, w, NULL);
+        (void)traverse_objset(w->w_ck->ck_pool->dp_spa, bp, dsobj, 0, TRAVERSE_PRE | TRAVERSE_HARD, NULL,
+                              walk_cb, w, NULL);
     if (w->w_list.bl_count > 1)
         qsort(w->w_list.bl_blocks, w->w_list.bl_count, sizeof(check_block_t), block_compare);
 }
@@ -210,7 +215,8 @@ list_minus(const block_list_t *bl, uint64_t since, const block_list_t *other)
 
 /* ---- one dataset ---- */
 
-typedef struct member { /* a dataset of the directory being checked: its snapshots, oldest first, and the head */
+typedef struct
+    member { /* a dataset of the directory being checked: its snapshots, oldest first, and the head */
     dsl_dataset_t *m_ds;
     char m_name[ZFS_MAX_DATASET_NAME_LEN];
     block_list_t m_list;
@@ -238,7 +244,8 @@ dead_cb(void *arg, uint64_t key, const blkptr_t *bp)
         check_bad(da->da_ck, "%s: a block born %llu is in deadlist bucket (%llu, %llu]", da->da_m->m_name,
                   (unsigned long long)bp->blk_birth, (unsigned long long)key, (unsigned long long)next);
     if (!BP_IS_EMBEDDED(bp) && (!list_has(da->da_prev, &b) || list_has(&da->da_m->m_list, &b)))
-        check_bad(da->da_ck, "%s: a block on the deadlist is not of the previous snapshot alone", da->da_m->m_name);
+        check_bad(da->da_ck, "%s: a block on the deadlist is not of the previous snapshot alone",
+                  da->da_m->m_name);
     return 0;
 }
 
@@ -251,7 +258,8 @@ check_keys(check_t *ck, const member_t *m, dsl_deadlist_t *dl)
     while (p.ds_prev_snap_obj != 0 &&
            mos_read_bonus(ck->ck_pool, p.ds_prev_snap_obj, DMU_OT_DSL_DATASET, &p, sizeof(p)) == 0)
         if (dsl_deadlist_next_key(dl, p.ds_prev_snap_txg - 1) != p.ds_prev_snap_txg)
-            check_bad(ck, "%s: the deadlist lacks key %llu", m->m_name, (unsigned long long)p.ds_prev_snap_txg);
+            check_bad(ck, "%s: the deadlist lacks key %llu", m->m_name,
+                      (unsigned long long)p.ds_prev_snap_txg);
 }
 
 static void
@@ -305,11 +313,14 @@ check_uniques(check_t *ck, const member_t *m, size_t n)
     for (size_t i = 0; i < n; i++) {
         const dsl_dataset_phys_t *p = &m[i].m_ds->ds_phys;
         const block_list_t *next = i + 1 < n ? &m[i + 1].m_list : NULL;
-        expect(ck, m[i].m_name, "unique", p->ds_unique_bytes, list_minus(&m[i].m_list, p->ds_prev_snap_txg, next));
-        expect(ck, m[i].m_name, "next snapshot", p->ds_next_snap_obj, i + 1 < n ? m[i + 1].m_ds->ds_object : 0);
+        expect(ck, m[i].m_name, "unique", p->ds_unique_bytes,
+               list_minus(&m[i].m_list, p->ds_prev_snap_txg, next));
+        expect(ck, m[i].m_name, "next snapshot", p->ds_next_snap_obj,
+               i + 1 < n ? m[i + 1].m_ds->ds_object : 0);
         if (i > 0) {
             expect(ck, m[i].m_name, "previous snapshot", p->ds_prev_snap_obj, m[i - 1].m_ds->ds_object);
-            expect(ck, m[i].m_name, "previous txg", p->ds_prev_snap_txg, m[i - 1].m_ds->ds_phys.ds_creation_txg);
+            expect(ck, m[i].m_name, "previous txg", p->ds_prev_snap_txg,
+                   m[i - 1].m_ds->ds_phys.ds_creation_txg);
         }
     }
 }
@@ -375,7 +386,9 @@ hold_members(check_t *ck, dsl_dir_t *dd, member_t **mp)
             break;
         }
         dsl_dataset_name(m[n].m_ds, m[n].m_name);
-        object = m[n++].m_ds->ds_phys.ds_prev_snap_obj;
+        const dsl_dataset_phys_t *p = &m[n++].m_ds->ds_phys;
+        object =
+            p->ds_prev_snap_txg < p->ds_creation_txg || n == 1 ? p->ds_prev_snap_obj : 0; /* no circles */
     }
     for (size_t i = 0; i < n / 2; i++) {
         member_t t = m[i];
@@ -439,8 +452,8 @@ check_children(check_t *ck, dsl_dir_t *dd)
     zap_cursor_t zc;
     zap_attribute_t za;
 
-    for (zap_cursor_init(&zc, pool_mos(ck->ck_pool), dd->dd_phys.dd_child_dir_zapobj); zap_cursor_retrieve(&zc, &za) == 0;
-         zap_cursor_advance(&zc)) {
+    for (zap_cursor_init(&zc, pool_mos(ck->ck_pool), dd->dd_phys.dd_child_dir_zapobj);
+         zap_cursor_retrieve(&zc, &za) == 0; zap_cursor_advance(&zc)) {
         check_dir(ck, za.za_first_integer, &charged);
         sum += charged;
     }
@@ -468,7 +481,8 @@ check_dir(check_t *ck, uint64_t object, uint64_t *charged)
     check_object(ck, p->dd_deleg_zapobj, "delegation");
     check_object(ck, p->dd_clones, "clones");
     check_members(ck, dd);
-    expect(ck, name, "used by children", p->dd_used_breakdown[DD_USED_CHILD] + p->dd_used_breakdown[DD_USED_CHILD_RSRV],
+    expect(ck, name, "used by children",
+           p->dd_used_breakdown[DD_USED_CHILD] + p->dd_used_breakdown[DD_USED_CHILD_RSRV],
            check_children(ck, dd));
     for (int i = 0; i < DD_USED_NUM; i++)
         sum += p->dd_used_breakdown[i];

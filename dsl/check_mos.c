@@ -43,7 +43,8 @@ check_deadlist_objects(check_t *ck, uint64_t object)
     zap_attribute_t za;
 
     check_object(ck, object, "deadlist");
-    for (zap_cursor_init(&zc, pool_mos(ck->ck_pool), object); zap_cursor_retrieve(&zc, &za) == 0; zap_cursor_advance(&zc))
+    for (zap_cursor_init(&zc, pool_mos(ck->ck_pool), object); zap_cursor_retrieve(&zc, &za) == 0;
+         zap_cursor_advance(&zc))
         check_bpobj_objects(ck, za.za_first_integer);
     zap_cursor_fini(&zc);
 }
@@ -63,8 +64,12 @@ check_space_maps(check_t *ck)
 void
 check_mos_fixed(check_t *ck)
 {
-    static const char *const keys[] = {DMU_POOL_CONFIG,       DMU_POOL_FEATURES_FOR_READ, DMU_POOL_FEATURES_FOR_WRITE,
-                                       DMU_POOL_FEATURE_DESCRIPTIONS, DMU_POOL_PROPS,     DMU_POOL_HISTORY};
+    static const char *const keys[] = {DMU_POOL_CONFIG,
+                                       DMU_POOL_FEATURES_FOR_READ,
+                                       DMU_POOL_FEATURES_FOR_WRITE,
+                                       DMU_POOL_FEATURE_DESCRIPTIONS,
+                                       DMU_POOL_PROPS,
+                                       DMU_POOL_HISTORY};
     objset_t *mos = pool_mos(ck->ck_pool);
     uint64_t object;
 
@@ -89,7 +94,8 @@ check_mos_leaked(check_t *ck)
             continue;
         memset(&doi, 0, sizeof(doi));
         (void)dmu_object_info(pool_mos(ck->ck_pool), object, &doi);
-        check_bad(ck, "MOS object %llu (%s) is leaked", (unsigned long long)object, dmu_ot_name(doi.doi_type));
+        check_bad(ck, "MOS object %llu (%s) is leaked", (unsigned long long)object,
+                  dmu_ot_name(doi.doi_type));
     }
 }
 
@@ -100,7 +106,8 @@ count_zapified(check_t *ck)
     uint64_t n = 0;
 
     for (uint64_t object = 0; dmu_object_next(pool_mos(ck->ck_pool), &object, false, 0) == 0;)
-        if (dmu_object_info(pool_mos(ck->ck_pool), object, &doi) == 0 && doi.doi_type == DMU_OTN_ZAP_METADATA &&
+        if (dmu_object_info(pool_mos(ck->ck_pool), object, &doi) == 0 &&
+            doi.doi_type == DMU_OTN_ZAP_METADATA &&
             (doi.doi_bonus_type == DMU_OT_DSL_DATASET || doi.doi_bonus_type == DMU_OT_DSL_DIR))
             n++;
     return n;

@@ -107,8 +107,8 @@ swap_origin_unique(dsl_dataset_t *clone, dsl_dataset_t *head, dmu_tx_t *tx)
 
     if (origin->ds_phys.ds_next_snap_obj != head->ds_object)
         return; /* the origin of both: it counts what its own next dataset lacks */
-    dsl_deadlist_space_range(dsl_dataset_deadlist(clone), origin->ds_phys.ds_prev_snap_txg, UINT64_MAX, &used, &comp,
-                             &uncomp);
+    dsl_deadlist_space_range(dsl_dataset_deadlist(clone), origin->ds_phys.ds_prev_snap_txg, UINT64_MAX, &used,
+                             &comp, &uncomp);
     dsl_dataset_set(origin, &origin->ds_phys.ds_unique_bytes, used, tx);
 }
 

@@ -51,7 +51,8 @@ clone_deadlist(dsl_dataset_t *origin, dmu_tx_t *tx)
 {
     dsl_dataset_t *head;
 
-    VERIFY0(dsl_dataset_hold_obj_locked(origin->ds_pool, origin->ds_dir->dd_phys.dd_head_dataset_obj, __func__, &head));
+    VERIFY0(dsl_dataset_hold_obj_locked(origin->ds_pool, origin->ds_dir->dd_phys.dd_head_dataset_obj,
+                                        __func__, &head));
     uint64_t object = dsl_deadlist_clone(dsl_dataset_deadlist(head), origin->ds_phys.ds_creation_txg, tx);
     dsl_dataset_rele(head, __func__);
     return object;
@@ -88,7 +89,8 @@ create_head(dsl_dir_t *dd, dsl_dataset_t *origin, uint64_t flags, dmu_tx_t *tx)
     uint64_t object, txg = dmu_tx_txg(tx);
     dmu_buf_t *db;
 
-    VERIFY0(dmu_object_alloc(mos, DMU_OT_DSL_DATASET, 0, DMU_OT_DSL_DATASET, sizeof(dsl_dataset_phys_t), 0, tx, &object));
+    VERIFY0(dmu_object_alloc(mos, DMU_OT_DSL_DATASET, 0, DMU_OT_DSL_DATASET, sizeof(dsl_dataset_phys_t), 0,
+                             tx, &object));
     VERIFY0(dmu_bonus_hold(mos, object, &db));
     dmu_buf_will_dirty(db, tx);
     dsl_dataset_phys_t *p = db->db_data;
@@ -97,7 +99,8 @@ create_head(dsl_dir_t *dd, dsl_dataset_t *origin, uint64_t flags, dmu_tx_t *tx)
     p->ds_flags = flags | DS_FLAG_UNIQUE_ACCURATE;
     p->ds_fsid_guid = random_u64() >> 8;
     p->ds_guid = random_u64();
-    p->ds_snapnames_zapobj = zap_create_norm(mos, 2, DMU_OT_DSL_DS_SNAP_MAP, DMU_OT_NONE, 0, tx); /* 2: to upper case */
+    p->ds_snapnames_zapobj =
+        zap_create_norm(mos, 2, DMU_OT_DSL_DS_SNAP_MAP, DMU_OT_NONE, 0, tx); /* 2: to upper case */
     p->ds_creation_time = (uint64_t)time(NULL);
     p->ds_creation_txg = txg == TXG_INITIAL ? 1 : txg;
     if (origin != NULL) {
@@ -116,7 +119,8 @@ create_head(dsl_dir_t *dd, dsl_dataset_t *origin, uint64_t flags, dmu_tx_t *tx)
 
 /* name NULL: parent itself gets the head (the root). origin NULL: $ORIGIN's snapshot, once there is one. */
 uint64_t
-dsl_dataset_create_sync(dsl_dir_t *parent, const char *name, dsl_dataset_t *origin, uint64_t flags, dmu_tx_t *tx)
+dsl_dataset_create_sync(dsl_dir_t *parent, const char *name, dsl_dataset_t *origin, uint64_t flags,
+                        dmu_tx_t *tx)
 {
     dsl_pool_t *dp = parent->dd_pool;
     dsl_dataset_t *from = origin;
@@ -134,7 +138,8 @@ dsl_dataset_create_sync(dsl_dir_t *parent, const char *name, dsl_dataset_t *orig
 }
 
 objset_t *
-dsl_dataset_create_objset(dsl_dataset_t *ds, dmu_objset_type_t type, const nvlist_t *props, bool init_zfs, dmu_tx_t *tx)
+dsl_dataset_create_objset(dsl_dataset_t *ds, dmu_objset_type_t type, const nvlist_t *props, bool init_zfs,
+                          dmu_tx_t *tx)
 {
     dsl_pool_t *dp = ds->ds_pool;
     struct objset_hooks hooks;

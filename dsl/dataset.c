@@ -63,6 +63,21 @@ load_refquota(dsl_dataset_t *ds)
     (void)zap_lookup_u64(pool_mos(ds->ds_pool), props, "refreservation", &ds->ds_refreserv);
 }
 
+/* Which must be a snapshot: heads in a circle would have no end. */
+static int
+load_prev(dsl_dataset_t *ds)
+{
+    dsl_dataset_phys_t prev;
+    int err =
+        mos_read_bonus(ds->ds_pool, ds->ds_phys.ds_prev_snap_obj, DMU_OT_DSL_DATASET, &prev, sizeof(prev));
+
+    if (err == 0 && prev.ds_num_children == 0)
+        err = SET_ERROR(EIO);
+    return err != 0
+               ? err
+               : dsl_dataset_hold_obj_locked(ds->ds_pool, ds->ds_phys.ds_prev_snap_obj, ds, &ds->ds_prev);
+}
+
 static int
 ds_load(dsl_dataset_t *ds, const char *snapname)
 {
@@ -78,11 +93,12 @@ ds_load(dsl_dataset_t *ds, const char *snapname)
     if (p->ds_num_children == 0) {
         load_refquota(ds);
         if (p->ds_prev_snap_obj != 0)
-            err = dsl_dataset_hold_obj_locked(dp, p->ds_prev_snap_obj, ds, &ds->ds_prev);
+            err = load_prev(ds);
     } else if (snapname != NULL) {
         snprintf(ds->ds_snapname, sizeof(ds->ds_snapname), "%s", snapname);
     } else {
-        err = mos_read_bonus(dp, ds->ds_dir->dd_phys.dd_head_dataset_obj, DMU_OT_DSL_DATASET, &head, sizeof(head));
+        err = mos_read_bonus(dp, ds->ds_dir->dd_phys.dd_head_dataset_obj, DMU_OT_DSL_DATASET, &head,
+                             sizeof(head));
         if (err == 0)
             err = mos_name_of(dp, head.ds_snapnames_zapobj, ds->ds_object, ds->ds_snapname);
     }
@@ -209,7 +225,8 @@ dsl_dataset_tryown(dsl_dataset_t *ds, const void *tag)
 }
 
 int
-dsl_dataset_own_locked(dsl_pool_t *dp, const char *name, bool inconsistent_ok, const void *tag, dsl_dataset_t **dsp)
+dsl_dataset_own_locked(dsl_pool_t *dp, const char *name, bool inconsistent_ok, const void *tag,
+                       dsl_dataset_t **dsp)
 {
     dsl_dataset_t *ds;
     int err = dsl_dataset_hold_locked(dp, name, tag, &ds);
@@ -305,8 +322,8 @@ objset_open_ds(dsl_dataset_t *ds)
         return SET_ERROR(ENOENT);
     dsl_dataset_hooks(ds, &hooks);
     dsl_dataset_objset_props(ds, &props);
-    return objset_open(ds->ds_pool->dp_spa, writable ? ds->ds_pool->dp_txg : NULL, &bp, ds->ds_object, &hooks, &props,
-                       &ds->ds_objset);
+    return objset_open(ds->ds_pool->dp_spa, writable ? ds->ds_pool->dp_txg : NULL, &bp, ds->ds_object, &hooks,
+                       &props, &ds->ds_objset);
 }
 
 int
@@ -371,18 +388,30 @@ dsl_dataset_set(dsl_dataset_t *ds, uint64_t *field, uint64_t value, dmu_tx_t *tx
     mutex_exit(&ds->ds_lock);
 }
 
+int
+dsl_dataset_open_deadlist(dsl_dataset_t *ds, dsl_deadlist_t **dlp)
+{
+    dsl_deadlist_t *dl;
+    int err;
+
+    if (ds->ds_deadlist == NULL) {
+        if ((err = dsl_deadlist_open(ds->ds_pool, ds->ds_phys.ds_deadlist_obj, &dl)) != 0)
+            return err;
+        mutex_enter(&ds->ds_lock);
+        ds->ds_deadlist = dl;
+        mutex_exit(&ds->ds_lock);
+    }
+    *dlp = ds->ds_deadlist;
+    return 0;
+}
+
 dsl_deadlist_t *
 dsl_dataset_deadlist(dsl_dataset_t *ds)
 {
     dsl_deadlist_t *dl;
 
-    if (ds->ds_deadlist == NULL) {
-        VERIFY0(dsl_deadlist_open(ds->ds_pool, ds->ds_phys.ds_deadlist_obj, &dl));
-        mutex_enter(&ds->ds_lock);
-        ds->ds_deadlist = dl;
-        mutex_exit(&ds->ds_lock);
-    }
-    return ds->ds_deadlist;
+    VERIFY0(dsl_dataset_open_deadlist(ds, &dl));
+    return dl;
 }
 
 void
@@ -406,7 +435,8 @@ dsl_dataset_sync_phys(dsl_dataset_t *ds, dmu_tx_t *tx)
 
     if (ds->ds_deadlist != NULL)
         dsl_deadlist_sync(ds->ds_deadlist, tx);
-    VERIFY0(dmu_bonus_hold(pool_mos(ds->ds_pool), ds->ds_object, &db));
+    if (!mos_bonus_for_sync(ds->ds_pool, ds->ds_object, &db))
+        return;
     dmu_buf_will_dirty(db, tx);
     mutex_enter(&ds->ds_lock);
     memcpy(db->db_data, &ds->ds_phys, MIN(db->db_size, sizeof(ds->ds_phys)));
@@ -530,15 +560,14 @@ dsl_dataset_is_before(dsl_dataset_t *later, dsl_dataset_t *earlier)
 {
     dsl_pool_t *dp = later->ds_pool;
     dsl_dataset_phys_t p = later->ds_phys;
-    uint64_t object = later->ds_object;
 
     if (dsl_dataset_obj(later) == earlier->ds_object || earlier->ds_snapname[0] == '\0')
         return false;
     while (p.ds_prev_snap_obj != 0 && p.ds_prev_snap_txg >= earlier->ds_phys.ds_creation_txg) {
-        object = p.ds_prev_snap_obj;
+        uint64_t object = p.ds_prev_snap_obj, txg = p.ds_prev_snap_txg;
         if (object == earlier->ds_object)
             return true;
-        if (mos_read_bonus(dp, object, DMU_OT_DSL_DATASET, &p, sizeof(p)) != 0)
+        if (mos_read_bonus(dp, object, DMU_OT_DSL_DATASET, &p, sizeof(p)) != 0 || p.ds_prev_snap_txg >= txg)
             return false;
     }
     return false;

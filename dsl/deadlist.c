@@ -67,11 +67,16 @@ bucket_compare(const void *a, const void *b)
 
 /* ---- buckets ---- */
 
+static int
+bucket_open(dsl_deadlist_t *dl, bucket_t *b)
+{
+    return b->b_bpobj != NULL ? 0 : bpobj_open(pool_mos(dl->dl_pool), b->b_object, &b->b_bpobj);
+}
+
 static bpobj_t *
 bucket_bpobj(dsl_deadlist_t *dl, bucket_t *b)
 {
-    if (b->b_bpobj == NULL)
-        VERIFY0(bpobj_open(pool_mos(dl->dl_pool), b->b_object, &b->b_bpobj));
+    VERIFY0(bucket_open(dl, b)); /* for tasks: their check has looked (dsl_deadlist_verify) */
     return b->b_bpobj;
 }
 
@@ -227,7 +232,8 @@ dsl_deadlist_sync(dsl_deadlist_t *dl, dmu_tx_t *tx)
 
     if (!dl->dl_dirty)
         return;
-    VERIFY0(dmu_bonus_hold(pool_mos(dl->dl_pool), dl->dl_object, &db));
+    if (!mos_bonus_for_sync(dl->dl_pool, dl->dl_object, &db))
+        return;
     dmu_buf_will_dirty(db, tx);
     mutex_enter(&dl->dl_lock);
     memcpy(db->db_data, &dl->dl_phys, sizeof(dl->dl_phys));
@@ -238,14 +244,33 @@ dsl_deadlist_sync(dsl_deadlist_t *dl, dmu_tx_t *tx)
 
 /* ---- contents ---- */
 
+/* A damaged list suspends the pool: the txg under way must not be committed. */
 void
 dsl_deadlist_insert(dsl_deadlist_t *dl, const blkptr_t *bp, dmu_tx_t *tx)
 {
-    bucket_t *b = bucket_at(dl, bp->blk_birth, true);
+    bucket_t *b = bucket_at(dl, bp->blk_birth, true); /* invariant 3: there is key 0 at least */
+    int err = b == NULL ? SET_ERROR(EIO) : bucket_open(dl, b);
 
-    VERIFY(b != NULL); /* invariant 3: there is key 0 at least */
-    bpobj_enqueue(bucket_bpobj(dl, b), bp, tx);
+    if (err != 0) {
+        spa_suspend(dl->dl_pool->dp_spa, err);
+        return;
+    }
+    bpobj_enqueue(b->b_bpobj, bp, tx);
     deadlist_count(dl, (int64_t)bp_get_asize(bp), (int64_t)BP_GET_PSIZE(bp), (int64_t)bp_get_ucsize(bp));
+}
+
+int
+dsl_deadlist_verify(dsl_pool_t *dp, uint64_t dlobj)
+{
+    dsl_deadlist_t *dl;
+    int err = dsl_deadlist_open(dp, dlobj, &dl);
+
+    if (err != 0)
+        return err;
+    for (bucket_t *b = avl_first(&dl->dl_buckets); b != NULL && err == 0; b = avl_next(&dl->dl_buckets, b))
+        err = bucket_open(dl, b);
+    dsl_deadlist_close(dl);
+    return err;
 }
 
 void
@@ -304,7 +329,8 @@ dsl_deadlist_space_range(dsl_deadlist_t *dl, uint64_t mintxg, uint64_t maxtxg, u
     uint64_t u, c, n;
 
     *used = *comp = *uncomp = 0;
-    for (bucket_t *b = bucket_from(dl, mintxg); b != NULL && b->b_key < maxtxg; b = avl_next(&dl->dl_buckets, b)) {
+    for (bucket_t *b = bucket_from(dl, mintxg); b != NULL && b->b_key < maxtxg;
+         b = avl_next(&dl->dl_buckets, b)) {
         VERIFY0(bpobj_space(bucket_bpobj(dl, b), &u, &c, &n));
         *used += u;
         *comp += c;

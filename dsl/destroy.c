@@ -116,8 +116,8 @@ account_previous(dsl_dataset_t *ds, dsl_dataset_t *prev, dsl_dataset_t *next, dm
 {
     uint64_t used, comp, uncomp;
 
-    dsl_deadlist_space_range(dsl_dataset_deadlist(next), prev->ds_phys.ds_prev_snap_txg, ds->ds_phys.ds_prev_snap_txg,
-                             &used, &comp, &uncomp);
+    dsl_deadlist_space_range(dsl_dataset_deadlist(next), prev->ds_phys.ds_prev_snap_txg,
+                             ds->ds_phys.ds_prev_snap_txg, &used, &comp, &uncomp);
     add_unique(prev, used, tx);
 }
 
@@ -130,7 +130,8 @@ account_next_snapshot(dsl_dataset_t *ds, dsl_dataset_t *next, dmu_tx_t *tx)
     uint64_t used, comp, uncomp, key = ds->ds_phys.ds_creation_txg;
 
     VERIFY0(dsl_dataset_hold_obj_locked(dp, next->ds_phys.ds_next_snap_obj, __func__, &after));
-    dsl_deadlist_space_range(dsl_dataset_deadlist(after), ds->ds_phys.ds_prev_snap_txg, key, &used, &comp, &uncomp);
+    dsl_deadlist_space_range(dsl_dataset_deadlist(after), ds->ds_phys.ds_prev_snap_txg, key, &used, &comp,
+                             &uncomp);
     add_unique(next, used, tx);
     dsl_dataset_rele(after, __func__);
     VERIFY0(dsl_dataset_hold_obj_locked(dp, ds->ds_dir->dd_phys.dd_head_dataset_obj, __func__, &head));
@@ -155,7 +156,8 @@ account_next_head(dsl_dataset_t *head, dmu_tx_t *tx)
     uint64_t new = head->ds_phys.ds_unique_bytes;
     mutex_exit(&head->ds_lock);
     if (old < head->ds_refreserv)
-        dsl_dir_diduse_space(head->ds_dir, DD_USED_REFRSRV, -(int64_t)MIN(new - old, head->ds_refreserv - old), 0, 0, tx);
+        dsl_dir_diduse_space(head->ds_dir, DD_USED_REFRSRV,
+                             -(int64_t)MIN(new - old, head->ds_refreserv - old), 0, 0, tx);
 }
 
 /* ---- the dataset object ---- */
@@ -166,7 +168,8 @@ remove_snapname(dsl_dataset_t *ds, dmu_tx_t *tx)
     dsl_dataset_phys_t phys;
     dsl_dataset_t *head;
 
-    VERIFY0(dsl_dataset_hold_obj_locked(ds->ds_pool, ds->ds_dir->dd_phys.dd_head_dataset_obj, __func__, &head));
+    VERIFY0(
+        dsl_dataset_hold_obj_locked(ds->ds_pool, ds->ds_dir->dd_phys.dd_head_dataset_obj, __func__, &head));
     dsl_dataset_phys(head, &phys);
     VERIFY0(zap_remove(pool_mos(ds->ds_pool), phys.ds_snapnames_zapobj, ds->ds_snapname, tx));
     dsl_dataset_rele(head, __func__);
@@ -252,15 +255,19 @@ leak_rest(dsl_dir_t *dd, dmu_tx_t *tx)
 {
     dsl_pool_t *dp = dd->dd_pool;
     int64_t used = (int64_t)dd->dd_phys.dd_used_breakdown[DD_USED_HEAD];
-    int64_t comp = (int64_t)dd->dd_phys.dd_compressed_bytes, uncomp = (int64_t)dd->dd_phys.dd_uncompressed_bytes;
+    int64_t comp = (int64_t)dd->dd_phys.dd_compressed_bytes,
+            uncomp = (int64_t)dd->dd_phys.dd_uncompressed_bytes;
     dsl_dir_t *leak;
     uint64_t object;
 
     if (used == 0)
         return;
-    cowbird_log(LOG_ERR, "%lld bytes of a destroyed file system could not be found, as its metadata is damaged: leaked",
-                (long long)used);
-    if (zap_lookup_u64(pool_mos(dp), dp->dp_root_dir->dd_phys.dd_child_dir_zapobj, LEAK_DIR_NAME, &object) != 0)
+    cowbird_log(
+        LOG_ERR,
+        "%lld bytes of a destroyed file system could not be found, as its metadata is damaged: leaked",
+        (long long)used);
+    if (zap_lookup_u64(pool_mos(dp), dp->dp_root_dir->dd_phys.dd_child_dir_zapobj, LEAK_DIR_NAME, &object) !=
+        0)
         object = dsl_dir_create_sync(dp, dp->dp_root_dir, LEAK_DIR_NAME, tx);
     VERIFY0(dsl_dir_hold_obj(dp, object, __func__, &leak));
     dsl_dir_diduse_space(dd, DD_USED_HEAD, -used, -comp, -uncomp, tx);
@@ -287,7 +294,8 @@ unlink_origin(dsl_dataset_t *ds, dmu_tx_t *tx)
 static void
 drop_refreservation(dsl_dataset_t *ds, dmu_tx_t *tx)
 {
-    int64_t unfilled = (int64_t)ds->ds_refreserv - (int64_t)MIN(ds->ds_phys.ds_unique_bytes, ds->ds_refreserv);
+    int64_t unfilled =
+        (int64_t)ds->ds_refreserv - (int64_t)MIN(ds->ds_phys.ds_unique_bytes, ds->ds_refreserv);
 
     ds->ds_refreserv = 0;
     if (unfilled > 0)
@@ -314,6 +322,22 @@ dsl_destroy_head_sync_impl(dsl_dataset_t *ds, dmu_tx_t *tx)
 }
 
 /* ---- checks ---- */
+
+/* All deadlists that the destroy of ds will touch can be read. Syncing thread only: dsl_impl.h, invariant 1. */
+static int
+check_deadlists(dsl_dataset_t *ds)
+{
+    dsl_pool_t *dp = ds->ds_pool;
+    dsl_dataset_phys_t p = ds->ds_phys;
+    int err = dsl_deadlist_verify(dp, p.ds_deadlist_obj);
+
+    for (int i = 0; i < 2 && err == 0 && p.ds_next_snap_obj != 0; i++) /* the next, and the one after it */
+        if ((err = mos_read_bonus(dp, p.ds_next_snap_obj, DMU_OT_DSL_DATASET, &p, sizeof(p))) == 0)
+            err = dsl_deadlist_verify(dp, p.ds_deadlist_obj);
+    if (err == 0)
+        err = mos_read_bonus(dp, ds->ds_dir->dd_phys.dd_head_dataset_obj, DMU_OT_DSL_DATASET, &p, sizeof(p));
+    return err != 0 ? err : dsl_deadlist_verify(dp, p.ds_deadlist_obj);
+}
 
 int
 dsl_destroy_snapshot_check_impl(dsl_dataset_t *ds)
@@ -367,6 +391,8 @@ snapshots_check(void *arg, dmu_tx_t *tx)
             err = SET_ERROR(EBUSY);
         if (err == 0 && tx != NULL && ds->ds_phys.ds_creation_txg == dmu_tx_txg(tx))
             err = EAGAIN; /* born in this very txg */
+        if (err == 0 && tx != NULL)
+            err = check_deadlists(ds);
         dsl_dataset_rele(ds, __func__);
     }
     return err;
@@ -409,6 +435,8 @@ head_check(void *arg, dmu_tx_t *tx)
     err = dsl_destroy_head_check_impl(ds);
     if (err == 0 && dsl_dataset_long_held(ds))
         err = SET_ERROR(EBUSY);
+    if (err == 0 && tx != NULL)
+        err = dsl_deadlist_verify(da->da_pool, ds->ds_phys.ds_deadlist_obj);
     dsl_dataset_rele(ds, __func__);
     return err;
 }

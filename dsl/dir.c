@@ -88,17 +88,22 @@ mos_read_bonus(dsl_pool_t *dp, uint64_t object, uint8_t type, void *out, size_t 
     return 0;
 }
 
+static int dir_hold_obj(dsl_pool_t *dp, uint64_t ddobj, const char *name, int depth, dsl_dir_t **ddp);
+
 static int
-dir_load(dsl_dir_t *dd, const char *name)
+dir_load(dsl_dir_t *dd, const char *name, int depth)
 {
     dsl_pool_t *dp = dd->dd_pool;
     dsl_dataset_phys_t origin;
     int err = mos_read_bonus(dp, dd->dd_object, DMU_OT_DSL_DIR, &dd->dd_phys, sizeof(dd->dd_phys));
 
+    if (err == 0 && depth > ZFS_MAX_DATASET_NAME_LEN / 2)
+        err = SET_ERROR(EIO); /* parents in a circle */
     if (err == 0 && dd->dd_phys.dd_parent_obj != 0)
-        err = dsl_dir_hold_obj(dp, dd->dd_phys.dd_parent_obj, dd, &dd->dd_parent);
+        err = dir_hold_obj(dp, dd->dd_phys.dd_parent_obj, NULL, depth + 1, &dd->dd_parent);
     if (err == 0 && dd->dd_phys.dd_origin_obj != 0 &&
-        (err = mos_read_bonus(dp, dd->dd_phys.dd_origin_obj, DMU_OT_DSL_DATASET, &origin, sizeof(origin))) == 0)
+        (err = mos_read_bonus(dp, dd->dd_phys.dd_origin_obj, DMU_OT_DSL_DATASET, &origin, sizeof(origin))) ==
+            0)
         dd->dd_origin_txg = origin.ds_creation_txg;
     if (err != 0)
         return err;
@@ -112,7 +117,7 @@ dir_load(dsl_dir_t *dd, const char *name)
 }
 
 static int
-dir_hold_obj(dsl_pool_t *dp, uint64_t ddobj, const char *name, dsl_dir_t **ddp)
+dir_hold_obj(dsl_pool_t *dp, uint64_t ddobj, const char *name, int depth, dsl_dir_t **ddp)
 {
     dsl_dir_t *dd, *other;
     int err;
@@ -127,7 +132,7 @@ dir_hold_obj(dsl_pool_t *dp, uint64_t ddobj, const char *name, dsl_dir_t **ddp)
     dd->dd_object = ddobj;
     dd->dd_refs = 1;
     mutex_init(&dd->dd_lock);
-    if ((err = dir_load(dd, name)) == 0) {
+    if ((err = dir_load(dd, name, depth)) == 0) {
         mutex_enter(&dp->dp_lock);
         if ((other = dir_find(dp, ddobj)) == NULL)
             list_insert_tail(&dp->dp_dirs, dd);
@@ -145,7 +150,7 @@ dir_hold_obj(dsl_pool_t *dp, uint64_t ddobj, const char *name, dsl_dir_t **ddp)
 int
 dsl_dir_hold_obj(dsl_pool_t *dp, uint64_t ddobj, const void *tag, dsl_dir_t **ddp)
 {
-    return dir_hold_obj(dp, ddobj, NULL, ddp);
+    return dir_hold_obj(dp, ddobj, NULL, 0, ddp);
 }
 
 void
@@ -203,7 +208,11 @@ dsl_dir_hold(dsl_pool_t *dp, const char *name, const void *tag, dsl_dir_t **ddp,
             return 0;
         }
         if (err == 0)
-            err = dir_hold_obj(dp, object, comp, &child);
+            err = dir_hold_obj(dp, object, comp, 0, &child);
+        if (err == 0 && child->dd_parent != dd) {
+            dsl_dir_rele(child, tag);
+            err = SET_ERROR(EIO);
+        }
         dsl_dir_rele(dd, tag);
         if (err == 0)
             dd = child;
@@ -224,7 +233,8 @@ dsl_dir_name(dsl_dir_t *dd, char *name)
 
     *at = '\0'; /* filled from the end */
     mutex_enter(&dd->dd_pool->dp_lock);
-    for (dsl_dir_t *up = dd; up != NULL && (n = strlen(up->dd_name)) < (size_t)(at - buf); up = up->dd_parent) {
+    for (dsl_dir_t *up = dd; up != NULL && (n = strlen(up->dd_name)) < (size_t)(at - buf);
+         up = up->dd_parent) {
         if (up != dd)
             *--at = '/';
         at -= n;
@@ -241,6 +251,17 @@ dsl_dir_is_clone(dsl_dir_t *dd)
 }
 
 /* ---- writing back ---- */
+
+/* It was readable when it was loaded; when it no longer is, this txg must not become the pool's state. */
+bool
+mos_bonus_for_sync(dsl_pool_t *dp, uint64_t object, dmu_buf_t **dbp)
+{
+    int err = dmu_bonus_hold(pool_mos(dp), object, dbp);
+
+    if (err != 0)
+        spa_suspend(dp->dp_spa, err);
+    return err == 0;
+}
 
 void
 dsl_dir_will_dirty(dsl_dir_t *dd, dmu_tx_t *tx)
@@ -269,7 +290,8 @@ dsl_dir_sync(dsl_dir_t *dd, dmu_tx_t *tx)
 {
     dmu_buf_t *db;
 
-    VERIFY0(dmu_bonus_hold(pool_mos(dd->dd_pool), dd->dd_object, &db));
+    if (!mos_bonus_for_sync(dd->dd_pool, dd->dd_object, &db))
+        return;
     dmu_buf_will_dirty(db, tx);
     mutex_enter(&dd->dd_lock);
     memcpy(db->db_data, &dd->dd_phys, MIN(db->db_size, sizeof(dd->dd_phys)));

@@ -60,6 +60,7 @@ void dsl_deadlist_move_bpobj(dsl_deadlist_t *dl, bpobj_t *bpo, uint64_t mintxg, 
 /* Every block listed. cb's error ends it. */
 int dsl_deadlist_walk(dsl_deadlist_t *dl, int (*cb)(void *arg, uint64_t key, const blkptr_t *bp), void *arg);
 uint64_t dsl_deadlist_next_key(dsl_deadlist_t *dl, uint64_t key); /* the upper bound of key's bucket; UINT64_MAX the last */
+int dsl_deadlist_verify(dsl_pool_t *dp, uint64_t dlobj); /* can it and all its bpobjs be opened? EIO, ECKSUM */
 /* Its used bytes without opening it; old formats too. */
 int dsl_deadlist_obj_used(dsl_pool_t *dp, uint64_t dlobj, uint64_t *used);
 
@@ -201,6 +202,7 @@ void dsl_dir_undirty(dsl_dir_t *dd);
 bool dsl_dir_is_clone(dsl_dir_t *dd);
 /* Reading the MOS: the name that has this value in a ZAP (ZFS_MAX_DATASET_NAME_LEN bytes; ENOENT); a bonus of the given type. */
 int mos_name_of(dsl_pool_t *dp, uint64_t zapobj, uint64_t value, char *name);
+bool mos_bonus_for_sync(dsl_pool_t *dp, uint64_t object, dmu_buf_t **dbp); /* false: unreadable, the pool is suspended */
 int mos_read_bonus(dsl_pool_t *dp, uint64_t object, uint8_t type, void *out, size_t n);
 void dsl_dir_sync(dsl_dir_t *dd, dmu_tx_t *tx); /* phys to its bonus */
 uint64_t dsl_dir_count_children(dsl_dir_t *dd);
@@ -215,7 +217,8 @@ int dsl_dataset_objset_locked(dsl_dataset_t *ds, objset_t **osp);
 void dsl_dataset_add_ref(dsl_dataset_t *ds);
 void dsl_dataset_will_dirty(dsl_dataset_t *ds, dmu_tx_t *tx); /* syncing thread, before changing ds_phys */
 void dsl_dataset_set(dsl_dataset_t *ds, uint64_t *field, uint64_t value, dmu_tx_t *tx); /* will_dirty, one field of ds_phys */
-dsl_deadlist_t *dsl_dataset_deadlist(dsl_dataset_t *ds);      /* syncing thread: open it if need be */
+dsl_deadlist_t *dsl_dataset_deadlist(dsl_dataset_t *ds);      /* syncing thread, a task whose check has looked: open it if need be */
+int dsl_dataset_open_deadlist(dsl_dataset_t *ds, dsl_deadlist_t **dlp); /* the same; EIO, ECKSUM */
 void dsl_dataset_close_deadlist(dsl_dataset_t *ds, dmu_tx_t *tx);
 void dsl_dataset_sync_phys(dsl_dataset_t *ds, dmu_tx_t *tx);
 void dsl_dataset_update_props(dsl_dataset_t *ds); /* properties again, onto the open objset; config lock held */

@@ -84,7 +84,8 @@ feature_allows(const char *guid, bool for_write, bool writing)
 
     if (writing ? f != NULL && f->f_write : for_write || f != NULL)
         return true;
-    cowbird_log(LOG_WARNING, "the pool uses feature %s, which this program cannot %s", guid, writing ? "write" : "read");
+    cowbird_log(LOG_WARNING, "the pool uses feature %s, which this program cannot %s", guid,
+                writing ? "write" : "read");
     return false;
 }
 
@@ -116,7 +117,8 @@ feature_check_open(dsl_pool_t *dp, bool writing)
 
     if (version != SPA_VERSION) {
         if (writing)
-            cowbird_log(LOG_WARNING, "the pool has version %llu; only pools with feature flags can be written",
+            cowbird_log(LOG_WARNING,
+                        "the pool has version %llu; only pools with feature flags can be written",
                         (unsigned long long)version);
         return writing ? SET_ERROR(ENOTSUP) : 0;
     }
@@ -165,7 +167,8 @@ feature_add(dsl_pool_t *dp, const char *guid, int64_t delta, dmu_tx_t *tx)
     uint64_t object = dp->dp_features_obj[f->f_readonly_compatible], count = 0;
 
     if (zap_lookup_u64(pool_mos(dp), object, guid, &count) == ENOENT && f->f_text != NULL)
-        VERIFY0(zap_update(pool_mos(dp), dp->dp_feature_desc_obj, guid, 1, strlen(f->f_text) + 1, f->f_text, tx));
+        VERIFY0(
+            zap_update(pool_mos(dp), dp->dp_feature_desc_obj, guid, 1, strlen(f->f_text) + 1, f->f_text, tx));
     VERIFY(delta >= 0 || count >= (uint64_t)-delta);
     VERIFY0(zap_update_u64(pool_mos(dp), object, guid, count + (uint64_t)delta, tx));
 }
@@ -239,8 +242,8 @@ zapify(dsl_pool_t *dp, uint64_t object, dmu_tx_t *tx)
     if (is_zapified(dp, object))
         return;
     VERIFY0(dmu_object_info(pool_mos(dp), object, &doi));
-    VERIFY0(dmu_object_reclaim(pool_mos(dp), object, DMU_OTN_ZAP_METADATA, doi.doi_data_block_size, doi.doi_bonus_type,
-                               doi.doi_bonus_size, tx));
+    VERIFY0(dmu_object_reclaim(pool_mos(dp), object, DMU_OTN_ZAP_METADATA, doi.doi_data_block_size,
+                               doi.doi_bonus_type, doi.doi_bonus_size, tx));
     VERIFY0(zap_init(pool_mos(dp), object, tx));
     feature_add(dp, FEATURE_EXTENSIBLE_DATASET, 1, tx);
 }

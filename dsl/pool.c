@@ -22,8 +22,8 @@
 #include <unistd.h>
 #include "dsl_impl.h"
 
-#define POOL_DIRTY_MAX  (256ULL << 20)
-#define POOL_TXG_MS     5000
+#define POOL_DIRTY_MAX (256ULL << 20)
+#define POOL_TXG_MS    5000
 
 /* ---- small things others ask ---- */
 
@@ -308,7 +308,8 @@ static void
 pool_start_txgs(dsl_pool_t *dp, uint64_t last)
 {
     uint64_t memory = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
-    uint64_t dirty_max = MIN(MIN(memory / 8, POOL_DIRTY_MAX), MAX(spa_total_space(dp->dp_spa) / 4, 16ULL << 20));
+    uint64_t dirty_max =
+        MIN(MIN(memory / 8, POOL_DIRTY_MAX), MAX(spa_total_space(dp->dp_spa) / 4, 16ULL << 20));
 
     dp->dp_txg = txg_start(dp->dp_spa, last, pool_sync, pool_pending, dp, dirty_max, POOL_TXG_MS);
 }
@@ -384,7 +385,8 @@ dsl_pool_create(const disk_t *disk, const dsl_pool_create_args_t *args, dsl_pool
                              .sca_path = args->pca_path,
                              .sca_ashift = args->pca_ashift != 0 ? args->pca_ashift : 12,
                              .sca_version = SPA_VERSION,
-                             .sca_checksum = args->pca_compat ? ZIO_CHECKSUM_FLETCHER_4 : ZIO_CHECKSUM_XXH3_128};
+                             .sca_checksum =
+                                 args->pca_compat ? ZIO_CHECKSUM_FLETCHER_4 : ZIO_CHECKSUM_XXH3_128};
     spa_t *spa;
     int err;
 

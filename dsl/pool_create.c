@@ -24,11 +24,12 @@ set_key(dsl_pool_t *dp, const char *key, uint64_t value, dmu_tx_t *tx)
 static void
 create_config(dsl_pool_t *dp, dmu_tx_t *tx)
 {
-    VERIFY0(dmu_object_alloc(dp->dp_mos, DMU_OT_PACKED_NVLIST, 16 << 10, DMU_OT_PACKED_NVLIST_SIZE, sizeof(uint64_t), 0,
-                             tx, &dp->dp_config_obj));
+    VERIFY0(dmu_object_alloc(dp->dp_mos, DMU_OT_PACKED_NVLIST, 16 << 10, DMU_OT_PACKED_NVLIST_SIZE,
+                             sizeof(uint64_t), 0, tx, &dp->dp_config_obj));
     set_key(dp, DMU_POOL_CONFIG, dp->dp_config_obj, tx);
     dp->dp_config_changed = true;
-    VERIFY0(dmu_object_alloc(dp->dp_mos, DMU_OT_OBJECT_ARRAY, 0, DMU_OT_NONE, 0, 0, tx, &dp->dp_metaslab_array));
+    VERIFY0(
+        dmu_object_alloc(dp->dp_mos, DMU_OT_OBJECT_ARRAY, 0, DMU_OT_NONE, 0, 0, tx, &dp->dp_metaslab_array));
     spa_set_metaslab_array(dp->dp_spa, dp->dp_metaslab_array);
 }
 
@@ -86,7 +87,8 @@ pool_create_sync(void *arg, dmu_tx_t *tx)
 
     pool_mos_props(dp, &props);
     dp->dp_mos = objset_create(dp->dp_spa, dp->dp_txg, 0, DMU_OST_META, pool_mos_hooks(dp), &props, tx);
-    VERIFY0(zap_create_claim(dp->dp_mos, DMU_POOL_DIRECTORY_OBJECT, DMU_OT_OBJECT_DIRECTORY, DMU_OT_NONE, 0, tx));
+    VERIFY0(
+        zap_create_claim(dp->dp_mos, DMU_POOL_DIRECTORY_OBJECT, DMU_OT_OBJECT_DIRECTORY, DMU_OT_NONE, 0, tx));
     create_config(dp, tx);
     dp->dp_sync_bpobj = create_bpobj(dp, DMU_POOL_SYNC_BPOBJ, tx);
     dp->dp_free_bpobj = create_bpobj(dp, DMU_POOL_FREE_BPOBJ, tx);

@@ -26,8 +26,8 @@
  */
 #include "dsl_impl.h"
 
-#define PASS_MAX        30
-#define FREES_PER_TXG   100000 /* blocks of free_bpobj: about a second of work */
+#define PASS_MAX      30
+#define FREES_PER_TXG 100000 /* blocks of free_bpobj: about a second of work */
 
 /* ---- the MOS's own accounts ---- */
 
@@ -256,7 +256,8 @@ sync_mos(dsl_pool_t *dp, blkptr_t *rootbp, dmu_tx_t *tx)
     }
     dp->dp_max_pass = MAX(dp->dp_max_pass, pass);
     if (pass > PASS_MAX) {
-        cowbird_log(LOG_ERR, "txg %llu does not converge in %d passes; the pool is suspended, its last state is safe",
+        cowbird_log(LOG_ERR,
+                    "txg %llu does not converge in %d passes; the pool is suspended, its last state is safe",
                     (unsigned long long)dmu_tx_txg(tx), PASS_MAX);
         err = SET_ERROR(EIO);
         spa_suspend(dp->dp_spa, err);

@@ -107,8 +107,8 @@ read_create_only(dsl_dataset_t *ds, const dsl_prop_desc_t *d, char *value, size_
 
 /* The nearest directory, from ds upwards, that has it. */
 static int
-read_chain(dsl_dataset_t *ds, const char *prop, const dsl_prop_desc_t *d, char *value, size_t n, dsl_prop_source_t *src,
-           char *setpoint)
+read_chain(dsl_dataset_t *ds, const char *prop, const dsl_prop_desc_t *d, char *value, size_t n,
+           dsl_prop_source_t *src, char *setpoint)
 {
     bool inherit = d == NULL || d->pd_inherit, snapshot = dsl_dataset_is_snapshot(ds);
     dsl_pool_t *dp = ds->ds_pool;
@@ -145,7 +145,8 @@ finish_mountpoint(dsl_dataset_t *ds, dsl_prop_source_t src, const char *setpoint
 }
 
 int
-prop_get_locked(dsl_dataset_t *ds, const char *prop, char *value, size_t n, dsl_prop_source_t *src, char *setpoint)
+prop_get_locked(dsl_dataset_t *ds, const char *prop, char *value, size_t n, dsl_prop_source_t *src,
+                char *setpoint)
 {
     const dsl_prop_desc_t *d = dsl_prop_lookup(prop);
     char at[ZFS_MAX_DATASET_NAME_LEN] = "";
@@ -191,8 +192,8 @@ prop_get_u64_locked(dsl_dataset_t *ds, const char *prop, uint64_t *value)
 }
 
 int
-dsl_prop_get(dsl_pool_t *dp, const char *name, const char *prop, char *value, size_t n, dsl_prop_source_t *src,
-             char *setpoint)
+dsl_prop_get(dsl_pool_t *dp, const char *name, const char *prop, char *value, size_t n,
+             dsl_prop_source_t *src, char *setpoint)
 {
     dsl_dataset_t *ds;
 
@@ -231,7 +232,8 @@ collect_user(dsl_pool_t *dp, uint64_t zap, nvlist_t *names)
 
     if (zap == 0)
         return;
-    for (zap_cursor_init(&zc, pool_mos(dp), zap); zap_cursor_retrieve(&zc, &za) == 0; zap_cursor_advance(&zc)) {
+    for (zap_cursor_init(&zc, pool_mos(dp), zap); zap_cursor_retrieve(&zc, &za) == 0;
+         zap_cursor_advance(&zc)) {
         char *dollar = strchr(za.za_name, '$');
         if (dollar != NULL)
             *dollar = '\0';
@@ -256,7 +258,8 @@ dsl_prop_for_each_user(dsl_pool_t *dp, const char *name, dsl_name_cb_t cb, void 
         dsl_dataset_rele(ds, __func__);
     }
     rw_exit(&dp->dp_config_lock);
-    for (const nvpair_t *p = nvlist_next_nvpair(names, NULL); p != NULL && err == 0; p = nvlist_next_nvpair(names, p))
+    for (const nvpair_t *p = nvlist_next_nvpair(names, NULL); p != NULL && err == 0;
+         p = nvlist_next_nvpair(names, p))
         err = cb(arg, nvpair_name(p));
     nvlist_free(names);
     return err;
@@ -284,7 +287,8 @@ remove_key(dsl_pool_t *dp, uint64_t zap, const char *key, dmu_tx_t *tx)
 }
 
 static void
-write_entry(dsl_pool_t *dp, uint64_t zap, const char *key, const dsl_prop_desc_t *d, const char *value, dmu_tx_t *tx)
+write_entry(dsl_pool_t *dp, uint64_t zap, const char *key, const dsl_prop_desc_t *d, const char *value,
+            dmu_tx_t *tx)
 {
     uint64_t number;
 
@@ -351,7 +355,8 @@ check_for_snapshot(const prop_arg_t *pa)
 {
     if (pa->pa_inherit != NULL)
         return prop_is_user(pa->pa_inherit) ? 0 : SET_ERROR(EINVAL);
-    for (const nvpair_t *p = nvlist_next_nvpair(pa->pa_props, NULL); p != NULL; p = nvlist_next_nvpair(pa->pa_props, p))
+    for (const nvpair_t *p = nvlist_next_nvpair(pa->pa_props, NULL); p != NULL;
+         p = nvlist_next_nvpair(pa->pa_props, p))
         if (!prop_is_user(nvpair_name(p)))
             return SET_ERROR(EINVAL);
     return 0;
@@ -446,7 +451,8 @@ dsl_prop_set(dsl_pool_t *dp, const char *name, const nvlist_t *props)
     prop_arg_t pa = {dp, name, props, NULL};
     int err = 0;
 
-    for (const nvpair_t *p = nvlist_next_nvpair(props, NULL); p != NULL && err == 0; p = nvlist_next_nvpair(props, p)) {
+    for (const nvpair_t *p = nvlist_next_nvpair(props, NULL); p != NULL && err == 0;
+         p = nvlist_next_nvpair(props, p)) {
         if (nvpair_value_string(p) == NULL)
             err = SET_ERROR(EINVAL);
         else if (prop_is_create_only(nvpair_name(p)))

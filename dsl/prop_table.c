@@ -18,24 +18,67 @@
 #define NUMBERS(...) ((const uint64_t[]){__VA_ARGS__})
 #define ON_OFF       NAMES("on", "off"), NUMBERS(1, 0), "on | off"
 #define CACHE        NAMES("all", "none", "metadata"), NUMBERS(2, 0, 1), "all | none | metadata"
-#define STAT(name)   {name, PROP_STRING, false, false, "-", NULL, NULL, "<read-only>"}
+#define STAT(name)                                                                                           \
+    {                                                                                                        \
+        name, PROP_STRING, false, false, "-", NULL, NULL, "<read-only>"                                      \
+    }
 #define ZSTD(level)  (ZIO_COMPRESS_ZSTD | (uint64_t)(level) << 7)
 #define ZSTD_FAST(n) ZSTD(ZIO_ZSTD_LEVEL_FAST + (n))
 
 static const char *const compress_names[] = {
-    "on",      "off",     "lzjb",      "gzip",        "gzip-1",      "gzip-2",      "gzip-3",      "gzip-4",
-    "gzip-5",  "gzip-6",  "gzip-7",    "gzip-8",      "gzip-9",      "zle",         "lz4",         "zstd",
-    "zstd-1",  "zstd-2",  "zstd-3",    "zstd-4",      "zstd-5",      "zstd-6",      "zstd-7",      "zstd-8",
-    "zstd-9",  "zstd-10", "zstd-11",   "zstd-12",     "zstd-13",     "zstd-14",     "zstd-15",     "zstd-16",
-    "zstd-17", "zstd-18", "zstd-19",   "zstd-fast",   "zstd-fast-1", "zstd-fast-2", "zstd-fast-3", "zstd-fast-4",
-    "zstd-fast-5", "zstd-fast-6", "zstd-fast-7", "zstd-fast-8", "zstd-fast-9", "zstd-fast-10", NULL};
-static const uint64_t compress_numbers[] = {
-    ZIO_COMPRESS_ON, ZIO_COMPRESS_OFF, ZIO_COMPRESS_LZJB, ZIO_COMPRESS_GZIP_6, ZIO_COMPRESS_GZIP_1, ZIO_COMPRESS_GZIP_2,
-    ZIO_COMPRESS_GZIP_3, ZIO_COMPRESS_GZIP_4, ZIO_COMPRESS_GZIP_5, ZIO_COMPRESS_GZIP_6, ZIO_COMPRESS_GZIP_7,
-    ZIO_COMPRESS_GZIP_8, ZIO_COMPRESS_GZIP_9, ZIO_COMPRESS_ZLE, ZIO_COMPRESS_LZ4, ZSTD(0), ZSTD(1), ZSTD(2), ZSTD(3),
-    ZSTD(4), ZSTD(5), ZSTD(6), ZSTD(7), ZSTD(8), ZSTD(9), ZSTD(10), ZSTD(11), ZSTD(12), ZSTD(13), ZSTD(14), ZSTD(15),
-    ZSTD(16), ZSTD(17), ZSTD(18), ZSTD(19), ZSTD_FAST(0), ZSTD_FAST(1), ZSTD_FAST(2), ZSTD_FAST(3), ZSTD_FAST(4),
-    ZSTD_FAST(5), ZSTD_FAST(6), ZSTD_FAST(7), ZSTD_FAST(8), ZSTD_FAST(9), ZSTD_FAST(10)};
+    "on",          "off",         "lzjb",        "gzip",         "gzip-1",      "gzip-2",      "gzip-3",
+    "gzip-4",      "gzip-5",      "gzip-6",      "gzip-7",       "gzip-8",      "gzip-9",      "zle",
+    "lz4",         "zstd",        "zstd-1",      "zstd-2",       "zstd-3",      "zstd-4",      "zstd-5",
+    "zstd-6",      "zstd-7",      "zstd-8",      "zstd-9",       "zstd-10",     "zstd-11",     "zstd-12",
+    "zstd-13",     "zstd-14",     "zstd-15",     "zstd-16",      "zstd-17",     "zstd-18",     "zstd-19",
+    "zstd-fast",   "zstd-fast-1", "zstd-fast-2", "zstd-fast-3",  "zstd-fast-4", "zstd-fast-5", "zstd-fast-6",
+    "zstd-fast-7", "zstd-fast-8", "zstd-fast-9", "zstd-fast-10", NULL};
+static const uint64_t compress_numbers[] = {ZIO_COMPRESS_ON,
+                                            ZIO_COMPRESS_OFF,
+                                            ZIO_COMPRESS_LZJB,
+                                            ZIO_COMPRESS_GZIP_6,
+                                            ZIO_COMPRESS_GZIP_1,
+                                            ZIO_COMPRESS_GZIP_2,
+                                            ZIO_COMPRESS_GZIP_3,
+                                            ZIO_COMPRESS_GZIP_4,
+                                            ZIO_COMPRESS_GZIP_5,
+                                            ZIO_COMPRESS_GZIP_6,
+                                            ZIO_COMPRESS_GZIP_7,
+                                            ZIO_COMPRESS_GZIP_8,
+                                            ZIO_COMPRESS_GZIP_9,
+                                            ZIO_COMPRESS_ZLE,
+                                            ZIO_COMPRESS_LZ4,
+                                            ZSTD(0),
+                                            ZSTD(1),
+                                            ZSTD(2),
+                                            ZSTD(3),
+                                            ZSTD(4),
+                                            ZSTD(5),
+                                            ZSTD(6),
+                                            ZSTD(7),
+                                            ZSTD(8),
+                                            ZSTD(9),
+                                            ZSTD(10),
+                                            ZSTD(11),
+                                            ZSTD(12),
+                                            ZSTD(13),
+                                            ZSTD(14),
+                                            ZSTD(15),
+                                            ZSTD(16),
+                                            ZSTD(17),
+                                            ZSTD(18),
+                                            ZSTD(19),
+                                            ZSTD_FAST(0),
+                                            ZSTD_FAST(1),
+                                            ZSTD_FAST(2),
+                                            ZSTD_FAST(3),
+                                            ZSTD_FAST(4),
+                                            ZSTD_FAST(5),
+                                            ZSTD_FAST(6),
+                                            ZSTD_FAST(7),
+                                            ZSTD_FAST(8),
+                                            ZSTD_FAST(9),
+                                            ZSTD_FAST(10)};
 _Static_assert(ARRAY_SIZE(compress_names) == ARRAY_SIZE(compress_numbers) + 1, "a number for every name");
 
 /* name, type, settable, inherited, default, values, numbers, help; in the order of `zfs get all` */
@@ -63,10 +106,13 @@ static const dsl_prop_desc_t table[] = {
     {"exec", PROP_INDEX, true, true, "on", ON_OFF},
     {"setuid", PROP_INDEX, true, true, "on", ON_OFF},
     {"readonly", PROP_INDEX, true, true, "off", ON_OFF},
-    {"snapdir", PROP_INDEX, true, true, "hidden", NAMES("hidden", "visible"), NUMBERS(0, 1), "hidden | visible"},
+    {"snapdir", PROP_INDEX, true, true, "hidden", NAMES("hidden", "visible"), NUMBERS(0, 1),
+     "hidden | visible"},
     STAT("createtxg"),
-    {"canmount", PROP_INDEX, true, false, "on", NAMES("on", "off", "noauto"), NUMBERS(1, 0, 2), "on | off | noauto"},
-    {"xattr", PROP_INDEX, true, true, "on", NAMES("on", "off", "sa", "dir"), NUMBERS(1, 0, 2, 1), "on | off | dir | sa"},
+    {"canmount", PROP_INDEX, true, false, "on", NAMES("on", "off", "noauto"), NUMBERS(1, 0, 2),
+     "on | off | noauto"},
+    {"xattr", PROP_INDEX, true, true, "on", NAMES("on", "off", "sa", "dir"), NUMBERS(1, 0, 2, 1),
+     "on | off | dir | sa"},
     {"copies", PROP_INDEX, true, true, "1", NAMES("1", "2", "3"), NUMBERS(1, 2, 3), "1 | 2 | 3"},
     {"version", PROP_NUMBER, true, false, "4", NULL, NULL, "1 | 2 | 3 | 4 | 5"},
     {"utf8only", PROP_INDEX, true, false, "off", ON_OFF},
@@ -83,7 +129,8 @@ static const dsl_prop_desc_t table[] = {
     STAT("usedbydataset"),
     STAT("usedbychildren"),
     STAT("usedbyrefreservation"),
-    {"logbias", PROP_INDEX, true, true, "latency", NAMES("latency", "throughput"), NUMBERS(0, 1), "latency | throughput"},
+    {"logbias", PROP_INDEX, true, true, "latency", NAMES("latency", "throughput"), NUMBERS(0, 1),
+     "latency | throughput"},
     STAT("objsetid"),
     {"sync", PROP_INDEX, true, true, "standard", NAMES("standard", "always", "disabled"), NUMBERS(0, 1, 2),
      "standard | always | disabled"},
@@ -93,8 +140,8 @@ static const dsl_prop_desc_t table[] = {
     STAT("written"),
     STAT("logicalused"),
     STAT("logicalreferenced"),
-    {"acltype", PROP_INDEX, true, true, "off", NAMES("off", "nfsv4", "posix", "noacl", "posixacl"), NUMBERS(0, 1, 2, 0, 2),
-     "off | posix"},
+    {"acltype", PROP_INDEX, true, true, "off", NAMES("off", "nfsv4", "posix", "noacl", "posixacl"),
+     NUMBERS(0, 1, 2, 0, 2), "off | posix"},
     {"relatime", PROP_INDEX, true, true, "on", ON_OFF},
 };
 
@@ -125,8 +172,8 @@ prop_is_user(const char *name)
 bool
 prop_is_create_only(const char *name)
 {
-    return strcmp(name, "version") == 0 || strcmp(name, "utf8only") == 0 || strcmp(name, "normalization") == 0 ||
-           strcmp(name, "casesensitivity") == 0;
+    return strcmp(name, "version") == 0 || strcmp(name, "utf8only") == 0 ||
+           strcmp(name, "normalization") == 0 || strcmp(name, "casesensitivity") == 0;
 }
 
 /* ---- values ---- */
@@ -156,7 +203,8 @@ parse_number(const char *value, uint64_t *number, const char **reason)
         return bad(reason, EINVAL, "bad numeric value");
     if (*end == '\0')
         return 0;
-    if ((s = strchr(suffix, toupper((unsigned char)*end))) == NULL || (end[1] != '\0' && strcasecmp(end + 1, "B") != 0 && strcasecmp(end + 1, "iB") != 0))
+    if ((s = strchr(suffix, toupper((unsigned char)*end))) == NULL ||
+        (end[1] != '\0' && strcasecmp(end + 1, "B") != 0 && strcasecmp(end + 1, "iB") != 0))
         return bad(reason, EINVAL, "bad numeric value");
     uint64_t shift = 10 * (uint64_t)(s - suffix);
     if (*number != 0 && (uint64_t)highbit64(*number) + shift > 64)
@@ -217,7 +265,8 @@ check_mountpoint(const char *value, const char **reason)
 static int
 check_value(const char *name, const char *value, uint64_t number, const char **reason)
 {
-    if (strcmp(name, "recordsize") == 0 && (!ISP2(number) || number < SPA_MINBLOCKSIZE || number > SPA_MAXBLOCKSIZE))
+    if (strcmp(name, "recordsize") == 0 &&
+        (!ISP2(number) || number < SPA_MINBLOCKSIZE || number > SPA_MAXBLOCKSIZE))
         return bad(reason, EINVAL, "must be a power of 2 from 512 to 16M");
     if (strcmp(name, "checksum") == 0 && number != ZIO_CHECKSUM_ON)
         return bad(reason, ENOTSUP, "only 'on' is supported: the pool has one checksum for all blocks");

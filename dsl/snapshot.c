@@ -35,9 +35,11 @@ dsl_dataset_snapshot_check(dsl_dataset_t *ds, const char *snapname, dmu_tx_t *tx
         return err;
     if (dsl_dataset_is_snapshot(ds))
         return SET_ERROR(EINVAL);
-    if (tx != NULL && dmu_tx_is_syncing(tx) && ds->ds_phys.ds_prev_snap_txg >= dmu_tx_txg(tx))
+    if (tx == NULL)
+        return 0;
+    if (ds->ds_phys.ds_prev_snap_txg >= dmu_tx_txg(tx))
         return EAGAIN;
-    return 0;
+    return dsl_deadlist_verify(ds->ds_pool, ds->ds_phys.ds_deadlist_obj);
 }
 
 static uint64_t
@@ -47,7 +49,8 @@ snapshot_object(dsl_dataset_t *ds, uint64_t crtxg, dmu_tx_t *tx)
     uint64_t object;
     dmu_buf_t *db;
 
-    VERIFY0(dmu_object_alloc(mos, DMU_OT_DSL_DATASET, 0, DMU_OT_DSL_DATASET, sizeof(dsl_dataset_phys_t), 0, tx, &object));
+    VERIFY0(dmu_object_alloc(mos, DMU_OT_DSL_DATASET, 0, DMU_OT_DSL_DATASET, sizeof(dsl_dataset_phys_t), 0,
+                             tx, &object));
     VERIFY0(dmu_bonus_hold(mos, object, &db));
     dmu_buf_will_dirty(db, tx);
     dsl_dataset_phys_t *p = db->db_data;
@@ -79,7 +82,8 @@ relink_previous(dsl_dataset_t *ds, uint64_t snapobj, dmu_tx_t *tx)
         dsl_dataset_set(prev, &prev->ds_phys.ds_next_snap_obj, snapobj, tx);
     } else if (prev->ds_phys.ds_next_clones_obj != 0) { /* prev is the origin */
         dsl_dataset_remove_from_next_clones(prev, ds->ds_object, tx);
-        VERIFY0(zap_add_int_key(pool_mos(ds->ds_pool), prev->ds_phys.ds_next_clones_obj, snapobj, snapobj, tx));
+        VERIFY0(
+            zap_add_int_key(pool_mos(ds->ds_pool), prev->ds_phys.ds_next_clones_obj, snapobj, snapobj, tx));
     }
 }
 

@@ -36,8 +36,9 @@ load_entry(void *arg, bool alloc, uint64_t offset, uint64_t size)
 static int
 open_map(dsl_pool_t *dp, uint64_t id, uint64_t object)
 {
-    return space_map_open(dp->dp_mos, object, id << metaslab_shift(dp->dp_spa), 1ULL << metaslab_shift(dp->dp_spa),
-                          (uint8_t)spa_ashift(dp->dp_spa), &dp->dp_space_maps[id]);
+    return space_map_open(dp->dp_mos, object, id << metaslab_shift(dp->dp_spa),
+                          1ULL << metaslab_shift(dp->dp_spa), (uint8_t)spa_ashift(dp->dp_spa),
+                          &dp->dp_space_maps[id]);
 }
 
 static int
@@ -52,8 +53,8 @@ load_map(dsl_pool_t *dp, uint64_t id)
     if ((err = open_map(dp, id, object)) == 0)
         err = space_map_iterate(dp->dp_space_maps[id], load_entry, &la);
     if (err != 0)
-        cowbird_log(LOG_ERR, "the space map of metaslab %llu (object %llu) is damaged", (unsigned long long)id,
-                    (unsigned long long)object);
+        cowbird_log(LOG_ERR, "the space map of metaslab %llu (object %llu) is damaged",
+                    (unsigned long long)id, (unsigned long long)object);
     return err;
 }
 
@@ -80,8 +81,8 @@ pool_load_space_maps(dsl_pool_t *dp)
             sum += space_map_allocated(dp->dp_space_maps[id]);
     }
     if (err == 0 && (uint64_t)sum != spa_alloc_space(dp->dp_spa)) {
-        cowbird_log(LOG_ERR, "the space maps' sums say %lld bytes are allocated, their entries %llu", (long long)sum,
-                    (unsigned long long)spa_alloc_space(dp->dp_spa));
+        cowbird_log(LOG_ERR, "the space maps' sums say %lld bytes are allocated, their entries %llu",
+                    (long long)sum, (unsigned long long)spa_alloc_space(dp->dp_spa));
         err = SET_ERROR(EIO);
     }
     return err;
@@ -104,7 +105,8 @@ map_of(dsl_pool_t *dp, uint64_t id, dmu_tx_t *tx)
 {
     if (dp->dp_space_maps[id] == NULL) {
         uint64_t object = space_map_alloc(dp->dp_mos, tx);
-        VERIFY0(dmu_write(dp->dp_mos, dp->dp_metaslab_array, id * sizeof(object), sizeof(object), &object, tx));
+        VERIFY0(
+            dmu_write(dp->dp_mos, dp->dp_metaslab_array, id * sizeof(object), sizeof(object), &object, tx));
         VERIFY0(open_map(dp, id, object));
     }
     return dp->dp_space_maps[id];

@@ -28,7 +28,8 @@ written_since_previous(dsl_dataset_t *ds, const dsl_dataset_phys_t *p)
     dsl_dataset_phys_t pp = {0};
     uint64_t dead = 0, comp, uncomp;
 
-    if (p->ds_prev_snap_obj != 0 && dsl_dataset_hold_obj_locked(ds->ds_pool, p->ds_prev_snap_obj, __func__, &prev) == 0) {
+    if (p->ds_prev_snap_obj != 0 &&
+        dsl_dataset_hold_obj_locked(ds->ds_pool, p->ds_prev_snap_obj, __func__, &prev) == 0) {
         dsl_dataset_phys(prev, &pp);
         dsl_dataset_rele(prev, __func__);
     }
@@ -62,15 +63,19 @@ stats_head(dsl_dataset_t *ds, const dsl_dataset_phys_t *p, dsl_stats_t *st)
     dsl_dir_phys_t d = dd->dd_phys;
     mutex_exit(&dd->dd_lock);
     st->dst_used = d.dd_used_bytes;
-    st->dst_avail = dsl_dir_available(dd, false) + (ds->ds_refreserv > p->ds_unique_bytes ? ds->ds_refreserv - p->ds_unique_bytes : 0);
+    st->dst_avail = dsl_dir_available(dd, false) +
+                    (ds->ds_refreserv > p->ds_unique_bytes ? ds->ds_refreserv - p->ds_unique_bytes : 0);
     if (ds->ds_refquota != 0)
-        st->dst_avail = MIN(st->dst_avail, ds->ds_refquota > p->ds_referenced_bytes ? ds->ds_refquota - p->ds_referenced_bytes : 0);
+        st->dst_avail =
+            MIN(st->dst_avail,
+                ds->ds_refquota > p->ds_referenced_bytes ? ds->ds_refquota - p->ds_referenced_bytes : 0);
     memcpy(st->dst_usedby, d.dd_used_breakdown, sizeof(st->dst_usedby));
     st->dst_logicalused = d.dd_uncompressed_bytes;
     st->dst_compressratio = ratio(d.dd_uncompressed_bytes, d.dd_compressed_bytes);
     st->dst_quota = d.dd_quota;
     st->dst_reserved = d.dd_reserved;
-    if (dsl_dir_is_clone(dd) && dsl_dataset_hold_obj_locked(ds->ds_pool, d.dd_origin_obj, __func__, &origin) == 0) {
+    if (dsl_dir_is_clone(dd) &&
+        dsl_dataset_hold_obj_locked(ds->ds_pool, d.dd_origin_obj, __func__, &origin) == 0) {
         dsl_dataset_name(origin, st->dst_origin);
         dsl_dataset_rele(origin, __func__);
     }

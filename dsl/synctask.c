@@ -131,7 +131,8 @@ task_try(dsl_pool_t *dp, dsl_task_t *task, uint64_t *txgp)
 #define TASK_RETRIES 16
 
 int
-dsl_sync_task(dsl_pool_t *dp, dsl_checkfunc_t check, dsl_syncfunc_t sync, void *arg, int blocks, dsl_space_check_t space)
+dsl_sync_task(dsl_pool_t *dp, dsl_checkfunc_t check, dsl_syncfunc_t sync, void *arg, int blocks,
+              dsl_space_check_t space)
 {
     dsl_task_t task = {.dt_check = check,
                        .dt_sync = sync,

@@ -31,11 +31,32 @@ START_TEST(names)
     static const struct {
         const char *name;
         int err;
-    } t[] = {{"tank", 0}, {"tank/a b:c-d_e.f", 0}, {"tank/a@s", 0}, {"tank@s", 0}, {"", EINVAL}, {"tank/", EINVAL},
-             {"/tank", EINVAL}, {"tank//a", EINVAL}, {"tank/a@", EINVAL}, {"@s", EINVAL}, {"tank/a@s@t", EINVAL},
-             {"tank/a@s/t", EINVAL}, {"tank/%recv", EINVAL}, {"tank/$MOS", EINVAL}, {"1tank", EINVAL}, {"mirror1", EINVAL},
-             {"log", EINVAL}, {"logs", 0}, {"c1", EINVAL}, {"cat", 0}, {"tank/.", EINVAL}, {"tank/..", EINVAL},
-             {"tank/...", 0}, {"tank/a\tb", EINVAL}, {"tank/\xc3\xa4", EINVAL}, {"tank/a#b", EINVAL}};
+    } t[] = {{"tank", 0},
+             {"tank/a b:c-d_e.f", 0},
+             {"tank/a@s", 0},
+             {"tank@s", 0},
+             {"", EINVAL},
+             {"tank/", EINVAL},
+             {"/tank", EINVAL},
+             {"tank//a", EINVAL},
+             {"tank/a@", EINVAL},
+             {"@s", EINVAL},
+             {"tank/a@s@t", EINVAL},
+             {"tank/a@s/t", EINVAL},
+             {"tank/%recv", EINVAL},
+             {"tank/$MOS", EINVAL},
+             {"1tank", EINVAL},
+             {"mirror1", EINVAL},
+             {"log", EINVAL},
+             {"logs", 0},
+             {"c1", EINVAL},
+             {"cat", 0},
+             {"tank/.", EINVAL},
+             {"tank/..", EINVAL},
+             {"tank/...", 0},
+             {"tank/a\tb", EINVAL},
+             {"tank/\xc3\xa4", EINVAL},
+             {"tank/a#b", EINVAL}};
     char longname[300];
 
     for (size_t i = 0; i < ARRAY_SIZE(t); i++)

@@ -16,7 +16,7 @@
 #define STEPS_MAX 40
 
 typedef struct step {
-    uint64_t st_events;         /* the disk had seen so many when the step was acknowledged */
+    uint64_t st_events; /* the disk had seen so many when the step was acknowledged */
     model_fs_t st_fs[MAX_FS];
 } step_t;
 
@@ -120,12 +120,14 @@ judge(uint64_t events, uint64_t seed)
     while (last + 1 < nsteps && steps[last + 1].st_events <= events)
         last++;
     bool found = step_matches(dp, &steps[last]) || (last + 1 < nsteps && step_matches(dp, &steps[last + 1]));
-    ck_assert_msg(found, "cut after %lu events, seed %lu: neither step %d nor %d", events, seed, last, last + 1);
+    ck_assert_msg(found, "cut after %lu events, seed %lu: neither step %d nor %d", events, seed, last,
+                  last + 1);
     OK(dsl_pool_close(dp));
     OK(dsl_pool_open(&disk, 0, &dp));
     OK(dsl_pool_close(dp)); /* what was interrupted (free_bpobj) goes on, to its end */
     OK(dsl_pool_open(&disk, DSL_POOL_RDONLY, &dp));
-    ck_assert_msg(dsl_pool_check(dp, report, NULL) == 0, "after going on: cut after %lu events, seed %lu", events, seed);
+    ck_assert_msg(dsl_pool_check(dp, report, NULL) == 0, "after going on: cut after %lu events, seed %lu",
+                  events, seed);
     OK(dsl_pool_close(dp));
     faultdisk_destroy(cut);
 }

@@ -87,7 +87,8 @@ START_TEST(full_and_empty)
         tp_check(tp);
         ck_assert_uint_gt(first, 40 << 20);
         free_all("tank/a"); /* a full pool can be emptied */
-        ck_assert_int_eq(fill("tank/a", UINT64_MAX, &again), ENOSPC); /* at once, deferred frees are waited for */
+        ck_assert_int_eq(fill("tank/a", UINT64_MAX, &again),
+                         ENOSPC); /* at once, deferred frees are waited for */
         ck_assert_uint_ge(again + (4 << 20), first);
         free_all("tank/a");
     }

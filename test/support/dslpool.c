@@ -159,7 +159,10 @@ fill_block(uint32_t seed, uint8_t *buf, uint32_t n)
     }
     for (uint32_t i = 0; i < n; i++) {
         s = s * 6364136223846793005ULL + 1442695040888963407ULL;
-        buf[i] = seed % 4 == 0 ? (uint8_t)(s >> 56) : seed % 4 == 1 ? (uint8_t)seed : i % 64 == 0 ? (uint8_t)(s >> 40) : 7;
+        buf[i] = seed % 4 == 0   ? (uint8_t)(s >> 56)
+                 : seed % 4 == 1 ? (uint8_t)seed
+                 : i % 64 == 0   ? (uint8_t)(s >> 40)
+                                 : 7;
     }
 }
 
@@ -178,7 +181,8 @@ verify_object(objset_t *os, const char *name, const model_object_t *mo)
         fill_block(mo->mo_seed[b], want, mo->mo_blksz);
         int err = dmu_read(os, mo->mo_object, (uint64_t)b * mo->mo_blksz, mo->mo_blksz, got);
         ck_assert_msg(err == 0, "%s object %lu block %u: %s", name, mo->mo_object, b, cowbird_strerror(err));
-        ck_assert_msg(memcmp(want, got, mo->mo_blksz) == 0, "%s object %lu block %u differs", name, mo->mo_object, b);
+        ck_assert_msg(memcmp(want, got, mo->mo_blksz) == 0, "%s object %lu block %u differs", name,
+                      mo->mo_object, b);
     }
     free(want);
     free(got);
@@ -262,7 +266,8 @@ int
 tp_destroy_ds(testpool_t *tp, model_fs_t *mf)
 {
     const char *names[] = {mf->mf_name};
-    int err = is_snapshot(mf) ? dsl_destroy_snapshots(tp->tp_dp, names, 1, NULL) : dsl_destroy_head(tp->tp_dp, mf->mf_name);
+    int err = is_snapshot(mf) ? dsl_destroy_snapshots(tp->tp_dp, names, 1, NULL)
+                              : dsl_destroy_head(tp->tp_dp, mf->mf_name);
 
     if (err == 0)
         memset(mf, 0, sizeof(*mf));
@@ -334,7 +339,8 @@ write_blocks(testpool_t *tp, objset_t *os, model_object_t *mo, uint32_t first, u
     if ((err = dmu_tx_assign(tx, DMU_TX_WAIT)) != 0) {
         dmu_tx_abort(tx);
     } else {
-        OK(dmu_write(os, mo->mo_object, (uint64_t)first * mo->mo_blksz, (uint64_t)count * mo->mo_blksz, buf, tx));
+        OK(dmu_write(os, mo->mo_object, (uint64_t)first * mo->mo_blksz, (uint64_t)count * mo->mo_blksz, buf,
+                     tx));
         dmu_tx_commit(tx);
         memcpy(mo->mo_seed + first, seed, count * sizeof(seed[0]));
     }
@@ -454,8 +460,9 @@ random_destroy(testpool_t *tp)
 static void
 random_prop(testpool_t *tp)
 {
-    static const char *const values[][2] = {{"compression", "off"}, {"compression", "lz4"}, {"compression", "gzip-1"},
-                                            {"compression", "zstd"}, {"copies", "2"},       {"copies", "1"}};
+    static const char *const values[][2] = {{"compression", "off"},    {"compression", "lz4"},
+                                            {"compression", "gzip-1"}, {"compression", "zstd"},
+                                            {"copies", "2"},           {"copies", "1"}};
     const char *const *pv = values[tp_rnd(tp, ARRAY_SIZE(values))];
     nvlist_t *nvl = nvlist_alloc();
 
@@ -557,12 +564,14 @@ tp_zdb(testpool_t *tp)
     ck_assert_ptr_nonnull(mkdtemp(dir));
     snprintf(path, sizeof(path), "%s/img", dir);
     copy_out(tp, path);
-    snprintf(cmd, sizeof(cmd),
-             "export LD_LIBRARY_PATH=$(echo build/peers/openzfs/lib/*-linux-gnu); Z='timeout 120 build/peers/openzfs/sbin/zdb -e -p %s'; "
-             "$Z -bcc tank >%s/out 2>&1 && grep -q 'No leaks (block sum matches space maps exactly)' %s/out && "
-             "$Z -d tank >%s/out2 2>&1 && ! grep -qi 'leaked\\|mismatch' %s/out2; rc=$?; "
-             "[ $rc = 0 ] || tail -n 30 %s/out %s/out2; rm -rf %s; exit $rc",
-             dir, dir, dir, dir, dir, dir, dir, dir);
+    snprintf(
+        cmd, sizeof(cmd),
+        "export LD_LIBRARY_PATH=$(echo build/peers/openzfs/lib/*-linux-gnu); Z='timeout 120 "
+        "build/peers/openzfs/sbin/zdb -e -p %s'; "
+        "$Z -bcc tank >%s/out 2>&1 && grep -q 'No leaks (block sum matches space maps exactly)' %s/out && "
+        "$Z -d tank >%s/out2 2>&1 && ! grep -qi 'leaked\\|mismatch' %s/out2; rc=$?; "
+        "[ $rc = 0 ] || tail -n 30 %s/out %s/out2; rm -rf %s; exit $rc",
+        dir, dir, dir, dir, dir, dir, dir, dir);
     int rc = system(cmd);
     return WIFEXITED(rc) ? WEXITSTATUS(rc) : 1;
 }
