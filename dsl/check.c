@@ -15,7 +15,8 @@
  * Blocks are told apart by the place of their first copy: no two blocks that live share one. Embedded blocks have no place: they
  * count in no set. Cost: the whole pool once per snapshot. For tests and `cowbird inspect`; zdb -bcc does the first line only.
  *
- * Nothing may be syncing meanwhile. Config lock: taken for reading.
+ * Nothing may be syncing meanwhile. Config lock: taken for reading. Of pools of older versions only what those have is checked: no
+ * deadlist buckets, and not that nothing else is allocated (intent logs are not followed).
  */
 #include <stdarg.h>
 #include <stdio.h>
@@ -41,6 +42,12 @@ expect(check_t *ck, const char *who, const char *what, uint64_t says, uint64_t i
     if (says != is)
         check_bad(ck, "%s: %s says %llu, is %llu", who, what, (unsigned long long)says,
                   (unsigned long long)is);
+}
+
+static bool
+is_old(const check_t *ck)
+{
+    return spa_version(ck->ck_pool->dp_spa) != SPA_VERSION;
 }
 
 /* ---- claims: who uses which bytes of the device ---- */
@@ -131,8 +138,9 @@ check_space(check_t *ck)
         unused += range_tree_space(rt);
         range_tree_destroy(rt);
     }
-    expect(ck, "space maps", "allocated bytes", spa_total_space(spa) - unused,
-           range_tree_space(ck->ck_claimed));
+    if (!is_old(ck))
+        expect(ck, "space maps", "allocated bytes", spa_total_space(spa) - unused,
+               range_tree_space(ck->ck_claimed));
 }
 
 /* ---- walking one dataset ---- */
@@ -268,6 +276,8 @@ check_deadlist(check_t *ck, const member_t *m, const block_list_t *prev)
     dead_arg_t da = {.da_ck = ck, .da_m = m, .da_prev = prev};
     uint64_t used, comp, uncomp;
 
+    if (is_old(ck))
+        return;
     if (dsl_deadlist_open(ck->ck_pool, m->m_ds->ds_phys.ds_deadlist_obj, &da.da_dl) != 0) {
         check_bad(ck, "%s: the deadlist cannot be opened", m->m_name);
         return;
@@ -362,8 +372,9 @@ check_origin(check_t *ck, const member_t *m, size_t n)
     if (mos_read_bonus(ck->ck_pool, dd->dd_phys.dd_origin_obj, DMU_OT_DSL_DATASET, &o, sizeof(o)) != 0 ||
         mos_read_bonus(ck->ck_pool, o.ds_dir_obj, DMU_OT_DSL_DIR, &od, sizeof(od)) != 0)
         check_bad(ck, "%s: the origin is unreadable", m[0].m_name);
-    else if (zap_lookup_int(pool_mos(ck->ck_pool), o.ds_next_clones_obj, m[0].m_ds->ds_object) != 0 ||
-             zap_lookup_int(pool_mos(ck->ck_pool), od.dd_clones, m[n - 1].m_ds->ds_object) != 0)
+    else if (!is_old(ck) &&
+             (zap_lookup_int(pool_mos(ck->ck_pool), o.ds_next_clones_obj, m[0].m_ds->ds_object) != 0 ||
+              zap_lookup_int(pool_mos(ck->ck_pool), od.dd_clones, m[n - 1].m_ds->ds_object) != 0))
         check_bad(ck, "%s: the origin does not know it", m[0].m_name);
 }
 
