@@ -695,6 +695,85 @@ START_TEST(test_hostile)
 }
 END_TEST
 
+/* ---- a pool that is full, a receive that is given up ---- */
+
+START_TEST(test_full_pool)
+{
+    faultdisk_t *fa = faultdisk_create(DISK), *fb = faultdisk_create(64 << 20);
+    dsl_pool_t *a = pool_make(fa, "a"), *b = pool_make(fb, "b");
+    static uint8_t buf[1 << 20];
+    stream_error_t se;
+    dsl_dataset_t *ds;
+    uint64_t n;
+
+    ck_assert_int_eq(dsl_create(a, "a/fs", DMU_OST_OTHER, NULL), 0);
+    objset_t *os = snap_hold(a, "a/fs", &ds);
+    for (uint64_t i = 0; i < 100; i++) {
+        dmu_tx_t *tx = dmu_tx_create(os);
+        random_bytes(buf, sizeof(buf));
+        dmu_tx_hold_write(tx, DMU_NEW_OBJECT, 0, sizeof(buf));
+        ck_assert_int_eq(dmu_tx_assign(tx, DMU_TX_WAIT), 0);
+        ck_assert_int_eq(dmu_object_claim(os, 100 + i, DMU_OT_PLAIN_OTHER, 131072, DMU_OT_NONE, 0, 0, tx), 0);
+        ck_assert_int_eq(dmu_write(os, 100 + i, 0, sizeof(buf), buf, tx), 0);
+        dmu_tx_commit(tx);
+    }
+    dsl_dataset_rele(ds, a);
+    own_snapshot(a, "a/fs@1");
+    uint8_t *full = send_bytes(a, "a/fs@1", NULL, 0, &n);
+    char *before = pool_text(b);
+    for (int i = 0; i < 2; i++) {
+        ck_assert_int_eq(receive_bytes(b, "b/fs", full, n, &se), ENOSPC);
+        ck_assert(strstr(se.se_text, "the pool is full") != NULL);
+        char *after = pool_text(b);
+        ck_assert_str_eq(before, after);
+        free(after);
+    }
+    pool_verify(b);
+    free(before);
+    free(full);
+    ck_assert_int_eq(dsl_pool_close(a), 0);
+    ck_assert_int_eq(dsl_pool_close(b), 0);
+    faultdisk_destroy(fa);
+    faultdisk_destroy(fb);
+}
+END_TEST
+
+static void *
+cancel_soon(void *arg)
+{
+    usleep(100000);
+    __atomic_store_n((volatile int *)arg, 1, __ATOMIC_RELAXED);
+    return NULL;
+}
+
+/* The sender stalls in the middle of a record, and somebody loses patience. */
+START_TEST(test_cancel)
+{
+    damage_t d;
+    volatile int cancel;
+    stream_error_t se;
+    pthread_t t;
+    int p[2];
+
+    damage_setup(&d);
+    for (int inc = 0; inc < 2; inc++) {
+        const streamfile_t *sf = inc ? &d.d_inc : &d.d_full;
+        dmu_receive_args_t args = {.dra_target = inc ? "b/fs" : "b/new", .dra_cancel = &cancel};
+        cancel = 0;
+        ck_assert_int_eq(pipe(p), 0);
+        ck_assert_int_eq(write(p[1], sf->sf_data, MIN(sf->sf_size / 2, 60000)), MIN(sf->sf_size / 2, 60000));
+        args.dra_fd = p[0];
+        pthread_create(&t, NULL, cancel_soon, (void *)(uintptr_t)&cancel);
+        ck_assert_int_eq(dmu_receive(d.d_dp, &args, NULL, &se), EINTR);
+        pthread_join(t, NULL);
+        close(p[0]);
+        close(p[1]);
+        damage_unchanged(&d, "canceled");
+    }
+    damage_teardown(&d);
+}
+END_TEST
+
 /* ---- a crash in the middle ---- */
 
 static void
@@ -751,6 +830,8 @@ main(void)
     tcase_add_test(tc, test_cut);
     tcase_add_test(tc, test_flip);
     tcase_add_test(tc, test_hostile);
+    tcase_add_test(tc, test_full_pool);
+    tcase_add_test(tc, test_cancel);
     tcase_add_loop_test(tc, test_crash, 0, 2);
     suite_add_tcase(s, tc);
     SRunner *sr = srunner_create(s);
