@@ -49,6 +49,7 @@ typedef struct dsl_pool_create_args {
 typedef void (*dsl_objset_init_t)(objset_t *os, const nvlist_t *props, dmu_tx_t *tx);
 void dsl_set_objset_init(dsl_objset_init_t fn);
 
+/* Create and open: the pool owns the disk from success on; after an error it is still the caller's, open. EINVAL a bad name. */
 int dsl_pool_create(const disk_t *disk, const dsl_pool_create_args_t *args, dsl_pool_t **dpp);
 #define DSL_POOL_RDONLY 1
 /* ENOENT no label; ENOTSUP an active feature or version we do not have (read-only may still work; the log says which); EIO; ECKSUM */

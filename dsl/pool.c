@@ -183,8 +183,9 @@ pool_release_dirs(dsl_pool_t *dp)
     }
 }
 
+/* opened: the disk is the pool's, and is closed with it; else it stays the caller's. */
 static void
-pool_free(dsl_pool_t *dp)
+pool_free(dsl_pool_t *dp, bool opened)
 {
     if (dp->dp_txg != NULL)
         txg_stop(dp->dp_txg, false);
@@ -198,7 +199,10 @@ pool_free(dsl_pool_t *dp)
     pool_report_held(dp);
     if (dp->dp_mos != NULL)
         objset_close(dp->dp_mos);
-    spa_close(dp->dp_spa);
+    if (opened)
+        spa_close(dp->dp_spa);
+    else
+        spa_release(dp->dp_spa);
     free(dp->dp_space_maps);
     rw_destroy(&dp->dp_config_lock);
     mutex_destroy(&dp->dp_lock);
@@ -363,7 +367,7 @@ dsl_pool_open(const disk_t *disk, int flags, dsl_pool_t **dpp)
         return err;
     dsl_pool_t *dp = pool_alloc(spa);
     if ((err = pool_load(dp, writing)) != 0) {
-        pool_free(dp);
+        pool_free(dp, false);
         return err;
     }
     if (writing && nvlist_lookup_uint64(spa_label(spa), "state", &state) == 0 && state != POOL_STATE_ACTIVE)
@@ -402,7 +406,7 @@ dsl_pool_create(const disk_t *disk, const dsl_pool_create_args_t *args, dsl_pool
     err = txg_wait_synced(dp->dp_txg, TXG_INITIAL);
     dp->dp_create = NULL;
     if (err != 0) {
-        pool_free(dp);
+        pool_free(dp, false);
         return err;
     }
     *dpp = dp;
@@ -436,7 +440,7 @@ dsl_pool_close(dsl_pool_t *dp)
 {
     int err = dp->dp_txg != NULL ? pool_settle(dp) : 0;
 
-    pool_free(dp);
+    pool_free(dp, true);
     return err;
 }
 
@@ -466,7 +470,7 @@ pool_leave(dsl_pool_t *dp, uint64_t state)
         spa_set_state(dp->dp_spa, state);
         err = txg_wait_synced(dp->dp_txg, txg_open_txg(dp->dp_txg));
     }
-    pool_free(dp);
+    pool_free(dp, true);
     return err;
 }
 

@@ -147,14 +147,22 @@ spa_open(const disk_t *disk, int flags, spa_t **spap)
 }
 
 void
-spa_close(spa_t *spa)
+spa_release(spa_t *spa)
 {
     taskq_destroy(spa->spa_tq); /* prefetches end here */
     zio_queue_destroy(spa->spa_queue);
     arc_drop_spa(spa);
     metaslab_fini(spa);
-    disk_close(&spa->spa_disk);
     spa_free(spa);
+}
+
+void
+spa_close(spa_t *spa)
+{
+    disk_t disk = spa->spa_disk;
+
+    spa_release(spa);
+    disk_close(&disk);
 }
 
 /* ---- what it is ---- */

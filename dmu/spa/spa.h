@@ -93,6 +93,7 @@ int spa_create(const disk_t *disk, const spa_create_args_t *args, spa_t **spap);
 int spa_open(const disk_t *disk, int flags, spa_t **spap);
 /* Frees everything, closes the disk. No commit. */
 void spa_close(spa_t *spa);
+void spa_release(spa_t *spa); /* the same, but the disk stays open and is the caller's again */
 
 const char *spa_name(spa_t *spa);
 void spa_set_name(spa_t *spa, const char *name); /* label changes at the next commit */
