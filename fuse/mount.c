@@ -22,8 +22,6 @@
 #define KERNEL_GOES_MS 3000 /* after an unmount, for the kernel to close the session */
 #define READAHEAD_KB   1024
 
-extern char **environ;
-
 /* ---- options ---- */
 
 /* What mount(8) and fstab say to themselves. */

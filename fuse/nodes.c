@@ -213,7 +213,7 @@ stripe_take_znodes(node_stripe_t *ns, mount_fs_t *mf, size_t *count)
 {
     *count = 0;
     mutex_enter(&ns->ns_lock);
-    znode_t **zps = xmalloc((ns->ns_count + 1) * sizeof(*zps));
+    znode_t **zps = xmalloc((ns->ns_count + 1) * sizeof(void *));
     for (size_t b = 0; b < ns->ns_size; b++) {
         for (node_t *n = ns->ns_buckets[b]; n != NULL; n = n->n_next) {
             if (n->n_mf != mf || n->n_zp == NULL)

@@ -105,7 +105,8 @@ static void
 session_grow(fuse_mount_t *fm)
 {
     mutex_enter(&fm->fm_lock);
-    bool grow = fm->fm_threads < THREADS_MAX + fm->fm_waits && !fm->fm_stopping && atomic_load(&fm->fm_idle) == 0;
+    bool grow =
+        fm->fm_threads < THREADS_MAX + fm->fm_waits && !fm->fm_stopping && atomic_load(&fm->fm_idle) == 0;
     fm->fm_threads += grow;
     fm->fm_serving += grow;
     mutex_exit(&fm->fm_lock);
