@@ -208,7 +208,8 @@ cookie_create(dsl_pool_t *dp, const char *tofs, const char *tosnap, const dmu_re
         snprintf(text, sizeof(text), "this is not a send stream (bad magic number)");
     if (err != 0) {
         free(drc);
-        return stream_fail(se, err, 0, 0, "%s", text);
+        (void)stream_fail(se, err, 0, 0, "%s", text);
+        return err;
     }
     drc->drc_dp = dp;
     drc->drc_wire = *begin;

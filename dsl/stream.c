@@ -111,6 +111,23 @@ wait_ready(int fd, short events, const volatile int *cancel, const volatile int 
     }
 }
 
+/* n bytes of the vector are done. */
+static void
+iov_advance(struct iovec **iov, int *cnt, size_t n)
+{
+    while (*cnt > 0 && n > 0) {
+        size_t k = MIN(n, (*iov)->iov_len);
+
+        (*iov)->iov_base = (char *)(*iov)->iov_base + k;
+        (*iov)->iov_len -= k;
+        n -= k;
+        if ((*iov)->iov_len == 0) {
+            ++*iov;
+            --*cnt;
+        }
+    }
+}
+
 /* ---- reading ---- */
 
 /* Fill the vector, which is used up. *got: bytes read, also when the end came. ENODATA at the end. */
@@ -134,14 +151,7 @@ readv_all(stream_in_t *si, struct iovec *iov, int cnt, uint64_t *got)
         if (n == 0)
             return SET_ERROR(ENODATA);
         *got += (uint64_t)n;
-        for (size_t left = (size_t)n; left > 0;) {
-            size_t k = MIN(left, iov->iov_len);
-            iov->iov_base = (char *)iov->iov_base + k;
-            iov->iov_len -= k;
-            left -= k;
-            if (iov->iov_len == 0)
-                iov++, cnt--;
-        }
+        iov_advance(&iov, &cnt, (size_t)n);
     }
     return 0;
 }
@@ -256,7 +266,7 @@ in_header(stream_in_t *si, dmu_replay_record_t *raw)
 static int
 in_advance(stream_in_t *si, void *payload, uint64_t len)
 {
-    dmu_replay_record_t raw;
+    dmu_replay_record_t raw = {0};
     struct iovec iov[2] = {{payload, len}, {&raw, sizeof(raw)}};
     int err;
 
@@ -382,14 +392,7 @@ out_writev(stream_out_t *so, struct iovec *iov, int cnt)
         so->so_off += (uint64_t)n;
         if (so->so_progress != NULL)
             __atomic_store_n(so->so_progress, so->so_off, __ATOMIC_RELAXED);
-        for (size_t left = (size_t)n; left > 0;) {
-            size_t k = MIN(left, iov->iov_len);
-            iov->iov_base = (char *)iov->iov_base + k;
-            iov->iov_len -= k;
-            left -= k;
-            if (iov->iov_len == 0)
-                iov++, cnt--;
-        }
+        iov_advance(&iov, &cnt, (size_t)n);
     }
     return 0;
 }

@@ -9,7 +9,7 @@
  *   streamtool flip IN OUT BIT                 bit BIT (from 0) turned over
  *   streamtool set IN OUT RECORD OFFSET SIZE VALUE    a field of a header changed, all sums made right again
  */
-#include "../support/streamfile.c"
+#include "../support/streamfile.c" /* NOLINT(bugprone-suspicious-include): tools link no support files */
 
 static void
 dump_record(uint64_t i, const sf_rec_t *r)
@@ -80,7 +80,7 @@ main(int argc, char **argv)
     } else if (err == 0 && argc == 5 && strcmp(cmd, "cut") == 0) {
         err = sf_write_file(argv[3], sf.sf_data, MIN(strtoull(argv[4], NULL, 0), sf.sf_size));
     } else if (err == 0 && argc == 5 && strcmp(cmd, "flip") == 0) {
-        uint64_t bit = strtoull(argv[4], NULL, 0) % (sf.sf_size * 8);
+        uint64_t bit = strtoull(argv[4], NULL, 0) % (MAX(sf.sf_size, 1) * 8);
         sf.sf_data[bit / 8] ^= (uint8_t)(1 << bit % 8);
         err = sf_write_file(argv[3], sf.sf_data, sf.sf_size);
     } else if (err == 0 && argc == 8 && strcmp(cmd, "set") == 0) {
