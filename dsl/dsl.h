@@ -184,7 +184,7 @@ void dsl_prop_set_listener(dsl_pool_t *dp, void (*fn)(void *arg), void *arg);
 
 typedef struct dsl_scan_progress {
     uint64_t sp_done, sp_total; /* bytes (allocated) */
-    uint64_t sp_errors, sp_repaired;
+    uint64_t sp_errors, sp_repaired; /* blocks; bytes rewritten */
     uint64_t sp_start, sp_end;  /* s since 1970; end 0 while running */
     bool sp_canceled;
 } dsl_scan_progress_t;

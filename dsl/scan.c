@@ -41,6 +41,7 @@ typedef struct scan {
     void *sc_arg;
     const volatile int *sc_cancel;
     uint64_t sc_reported;  /* gethrtime */
+    uint64_t sc_repaired_before;
     uint64_t *sc_datasets; /* walked, or to be walked */
     uint64_t sc_ndatasets, sc_nwalked;
     uint64_t sc_dsobj;    /* being walked; 0: the MOS */
@@ -62,15 +63,25 @@ typedef struct scan_block {
 
 /* ---- progress: kept in the pool, under dp_lock ---- */
 
+/* Not only zio_scrub() repairs: so does every read that meets a bad copy, the walk's own among them. */
+static uint64_t
+repaired_bytes(spa_t *spa)
+{
+    spa_stats_t st;
+
+    spa_get_stats(spa, &st);
+    return st.ss_repaired_bytes;
+}
+
 static void
-scan_add(scan_t *sc, uint64_t done, uint64_t errors, uint64_t repaired)
+scan_add(scan_t *sc, uint64_t done, uint64_t errors)
 {
     dsl_scan_progress_t *p = &sc->sc_dp->dp_scan;
 
     mutex_enter(&sc->sc_dp->dp_lock);
     p->sp_done += done;
     p->sp_errors += errors;
-    p->sp_repaired += repaired;
+    p->sp_repaired = repaired_bytes(sc->sc_spa) - sc->sc_repaired_before;
     mutex_exit(&sc->sc_dp->dp_lock);
 }
 
@@ -207,15 +218,15 @@ scan_still_there(scan_t *sc, const scan_block_t *sb)
 static void
 scan_repair(scan_t *sc, const scan_block_t *sb)
 {
-    uint64_t repaired = 0, txg;
+    uint64_t txg;
 
     for (int i = 0; i < SCAN_RETRIES; i++) {
         txg = last_synced(sc);
         if (!scan_still_there(sc, sb))
             return;
         if (last_synced(sc) - txg < 2) {
-            int err = zio_scrub(sc->sc_spa, &sb->sb_bp, &sb->sb_zb, &repaired);
-            scan_add(sc, 0, err != 0, repaired);
+            int err = zio_scrub(sc->sc_spa, &sb->sb_bp, &sb->sb_zb, NULL);
+            scan_add(sc, 0, err != 0);
             return;
         }
     }
@@ -275,7 +286,7 @@ scan_verify(void *arg)
     uint64_t size = BP_GET_PSIZE(&sb->sb_bp);
     int err = verify_block(sc->sc_spa, &sb->sb_bp);
 
-    scan_add(sc, bp_get_asize(&sb->sb_bp), 0, 0);
+    scan_add(sc, bp_get_asize(&sb->sb_bp), 0);
     if (err == 0)
         free(sb);
     mutex_enter(&sc->sc_lock);
@@ -339,7 +350,7 @@ scan_visit(void *arg, const traverse_block_t *tb)
         return SCAN_STALE;
     if (tb->tb_zb.zb_level == ZB_DNODE_LEVEL) {
         if (tb->tb_err != 0) {
-            scan_add(sc, 0, 1, 0);
+            scan_add(sc, 0, 1);
             spa_errlog_add(sc->sc_spa, &tb->tb_zb);
         }
         return 0;
@@ -497,6 +508,20 @@ scan_end(dsl_pool_t *dp, int err)
     mutex_exit(&dp->dp_lock);
 }
 
+typedef struct known_errors {
+    zbookmark_t *ke_zb;
+    uint64_t ke_n;
+} known_errors_t;
+
+static void
+known_error(void *arg, const zbookmark_t *zb)
+{
+    known_errors_t *ke = arg;
+
+    ke->ke_zb = xrealloc(ke->ke_zb, (ke->ke_n + 1) * sizeof(*zb));
+    ke->ke_zb[ke->ke_n++] = *zb;
+}
+
 int
 dsl_scrub(dsl_pool_t *dp, void (*progress)(void *arg, const dsl_scan_progress_t *p), void *arg,
           const volatile int *cancel)
@@ -510,7 +535,15 @@ dsl_scrub(dsl_pool_t *dp, void (*progress)(void *arg, const dsl_scan_progress_t 
     mutex_init(&sc.sc_lock);
     cv_init(&sc.sc_cv);
     list_create(&sc.sc_suspects, offsetof(scan_block_t, sb_node));
+    sc.sc_repaired_before = repaired_bytes(dp->dp_spa);
+    known_errors_t old = {NULL, 0};
+    spa_errlog_walk(dp->dp_spa, known_error, &old);
+    spa_errlog_clear(dp->dp_spa); /* what is still damaged will be met again */
     err = scan_pool(&sc);
+    scan_add(&sc, 0, 0);
+    for (uint64_t i = 0; err != 0 && i < old.ke_n; i++)
+        spa_errlog_add(dp->dp_spa, &old.ke_zb[i]);
+    free(old.ke_zb);
     scan_end(dp, err);
     scan_report(&sc, true);
     list_destroy(&sc.sc_suspects);

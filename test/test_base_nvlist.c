@@ -295,7 +295,7 @@ START_TEST(lists_of_streams)
     int found = 0;
 
     for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
-        char *path = xasprintf("%s/%s.zs", dir != NULL ? dir : "/work/shared/streams", names[i]);
+        char *path = xasprintf("%s/%s.zs", dir != NULL ? dir : "../shared/streams", names[i]);
         found += stream_list(path);
         free(path);
     }

@@ -155,6 +155,7 @@ snapshot_run(cmd_env_t *env, char **operands, int n, bool recursive, const nvlis
     for (int i = 0; i < n && code == 0; i++)
         code = snapshot_collect(env, &sl, operands[i], recursive, &dp);
     if (code == 0) {
+        daemon_flush(env);
         int err = dsl_snapshot(dp, (const char *const *)sl.sl_names, sl.sl_count, props, &failed);
         const char *blame = sl.sl_names[failed >= 0 && failed < sl.sl_count ? failed : 0];
         if (err != 0)

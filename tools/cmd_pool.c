@@ -315,19 +315,30 @@ import_one(cmd_env_t *env, const import_args_t *im, const found_t *fo, const cha
     return 0;
 }
 
+/* A name without '/' may be a pool's, or a file's in the caller's directory. */
+static bool
+is_file(cmd_env_t *env, const char *name)
+{
+    struct stat st;
+    char *path = env_path(env, name);
+    bool file = stat(path, &st) == 0 && (S_ISREG(st.st_mode) || S_ISBLK(st.st_mode));
+    free(path);
+    return file;
+}
+
 static int
 import_run(cmd_env_t *env, import_args_t *im, const char *what, const char *newname)
 {
+    bool by_file = what != NULL && (strchr(what, '/') != NULL || (im->im_ndirs == 0 && is_file(env, what)));
     for (int i = 0; i < im->im_ndirs; i++)
         import_scan(env, im, im->im_dirs[i]);
     if (env->file != NULL)
         import_scan(env, im, env->file);
     else if (im->im_ndirs == 0)
-        import_scan(env, im, what != NULL && strchr(what, '/') != NULL ? what : ".");
+        import_scan(env, im, by_file ? what : ".");
     if (what == NULL)
         return import_show(env, im);
     const found_t *hit = NULL;
-    bool by_file = strchr(what, '/') != NULL;
     for (int i = 0; i < im->im_count; i++) {
         const found_t *fo = &im->im_found[i];
         char guid[32];

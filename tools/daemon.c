@@ -153,6 +153,18 @@ daemon_release(cmd_env_t *env, const char *dataset)
 }
 
 void
+daemon_flush(cmd_env_t *env)
+{
+    daemon_state_t *d = env->daemon;
+    if (d == NULL)
+        return;
+    mutex_enter(&d->d_lock);
+    for (daemon_mount_t *dm = list_head(&d->d_mounts); dm != NULL; dm = list_next(&d->d_mounts, dm))
+        (void)fuse_mount_flush(dm->dm_fuse);
+    mutex_exit(&d->d_lock);
+}
+
+void
 daemon_refresh(cmd_env_t *env)
 {
     daemon_state_t *d = env->daemon;

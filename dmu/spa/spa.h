@@ -127,6 +127,7 @@ void spa_suspend(spa_t *spa, int err);
 typedef struct spa_stats { /* since open */
     uint64_t ss_read_errors, ss_write_errors, ss_cksum_errors; /* per copy */
     uint64_t ss_repaired;                                       /* copies rewritten from a good one */
+    uint64_t ss_repaired_bytes;
     uint64_t ss_reads, ss_read_bytes, ss_writes, ss_write_bytes; /* to the disk */
     uint64_t ss_arc_hits, ss_arc_misses, ss_arc_bytes;
 } spa_stats_t;

@@ -133,6 +133,7 @@ heal(zio_ctx_t *zc, const blkptr_t *bp, const void *buf, size_t n, unsigned bad)
             continue;
         if (spa_disk_write(spa, buf, DVA_GET_OFFSET(&bp->blk_dva[d]) + VDEV_LABEL_START_SIZE, n) == 0) {
             ATOMIC_ADD(&spa->spa_stats.ss_repaired, 1);
+            ATOMIC_ADD(&spa->spa_stats.ss_repaired_bytes, n);
             zc->zc_repaired++;
         }
     }
