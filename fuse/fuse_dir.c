@@ -36,7 +36,7 @@ reply_made(fuse_req_t req, node_t *dn, int err, znode_t *zp)
         node_leave(dn);
     }
     if (err != 0)
-        fuse_reply_err(req, err);
+        reply_err(req, err);
     else
         entry_reply(req, &e);
 }
@@ -111,7 +111,7 @@ remove_name(fuse_req_t req, fuse_ino_t parent, const char *name,
         err = remove_fn(dn->n_zp, name);
         node_leave(dn);
     }
-    fuse_reply_err(req, err);
+    reply_err(req, err);
 }
 
 void
@@ -155,5 +155,5 @@ op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t newpar
         err = rename_second(dn, name, newparent, newname, flags);
         node_leave(dn);
     }
-    fuse_reply_err(req, err);
+    reply_err(req, err);
 }

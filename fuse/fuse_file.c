@@ -24,7 +24,7 @@ op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file
         node_leave(n);
     }
     if (err != 0)
-        fuse_reply_err(req, err);
+        reply_err(req, err);
     else
         fuse_reply_buf(req, buf, done);
 }
@@ -65,7 +65,7 @@ op_write_buf(fuse_req_t req, fuse_ino_t ino, struct fuse_bufvec *bufv, off_t off
         node_leave(n);
     }
     if (err != 0 && (done == 0 || fi->writepage))
-        fuse_reply_err(req, err);
+        reply_err(req, err);
     else
         fuse_reply_write(req, done);
 }
@@ -80,7 +80,7 @@ op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi
             err = zpl_fsync(n->n_zp, datasync != 0);
         node_leave(n);
     }
-    fuse_reply_err(req, err);
+    reply_err(req, err);
 }
 
 void
@@ -92,7 +92,7 @@ op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t len, str
         err = zpl_fallocate(n->n_zp, mode, (uint64_t)off, (uint64_t)len);
         node_leave(n);
     }
-    fuse_reply_err(req, err);
+    reply_err(req, err);
 }
 
 /* The kernel's handle of a cached inode (FILEID_INO64_GEN): what name_to_handle_at() would say. */
@@ -148,7 +148,7 @@ op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence, struct fuse_file
         node_leave(n);
     }
     if (err != 0)
-        fuse_reply_err(req, err);
+        reply_err(req, err);
     else
         fuse_reply_lseek(req, (off_t)pos);
 }

@@ -64,6 +64,13 @@ entry_lookup(node_t *dn, const char *name, struct fuse_entry_param *e)
     return err != 0 ? err : entry_fill(dn->n_mf, zp, e);
 }
 
+/* ZFS: the ends of zfs_read() and zfs_write(), which turn ECKSUM into EIO. */
+void
+reply_err(fuse_req_t req, int err)
+{
+    fuse_reply_err(req, err == ECKSUM ? EIO : err);
+}
+
 /* A request that was interrupted never reaches the kernel's tables: its lookup did not happen. */
 void
 entry_reply(fuse_req_t req, const struct fuse_entry_param *e)
@@ -100,7 +107,7 @@ op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
         }
     }
     if (err != 0)
-        fuse_reply_err(req, err);
+        reply_err(req, err);
     else
         entry_reply(req, &e);
 }
@@ -138,7 +145,7 @@ op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
         node_leave(n);
     }
     if (err != 0)
-        fuse_reply_err(req, err);
+        reply_err(req, err);
     else
         fuse_reply_attr(req, &st, CACHE_FOREVER);
 }
@@ -183,7 +190,7 @@ op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set, struct
         node_leave(n);
     }
     if (err != 0)
-        fuse_reply_err(req, err);
+        reply_err(req, err);
     else
         fuse_reply_attr(req, &st, CACHE_FOREVER);
 }
@@ -202,7 +209,7 @@ op_readlink(fuse_req_t req, fuse_ino_t ino)
     if (err == 0 && len >= sizeof(target))
         err = SET_ERROR(ENAMETOOLONG);
     if (err != 0) {
-        fuse_reply_err(req, err);
+        reply_err(req, err);
         return;
     }
     target[len] = '\0';
@@ -220,7 +227,7 @@ op_statfs(fuse_req_t req, fuse_ino_t ino)
         node_leave(n);
     }
     if (err != 0)
-        fuse_reply_err(req, err);
+        reply_err(req, err);
     else
         fuse_reply_statfs(req, &st);
 }
@@ -249,7 +256,7 @@ op_init(void *userdata, struct fuse_conn_info *conn)
 static void
 op_open_any(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-    fuse_reply_err(req, ENOSYS);
+    reply_err(req, ENOSYS);
 }
 
 static void

@@ -173,7 +173,7 @@ readdir_common(fuse_req_t req, fuse_ino_t ino, size_t size, uint64_t cookie, boo
     node_t *dn;
     int err = node_enter(req_mount(req), ino, &dn);
     if (err != 0) {
-        fuse_reply_err(req, err);
+        reply_err(req, err);
         return;
     }
     dirbuf_t db = {
@@ -181,7 +181,7 @@ readdir_common(fuse_req_t req, fuse_ino_t ino, size_t size, uint64_t cookie, boo
     err = fill_reply(dn, &db, cookie);
     node_leave(dn);
     if (err != 0)
-        fuse_reply_err(req, err);
+        reply_err(req, err);
     else
         fuse_reply_buf(req, db.db_mem, db.db_used);
 }

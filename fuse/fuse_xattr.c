@@ -33,7 +33,7 @@ op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value,
         err = zpl_setxattr(n->n_zp, name, value, size, flags, &cr);
         node_leave(n);
     }
-    fuse_reply_err(req, err);
+    reply_err(req, err);
 }
 
 /* size 0: the caller wants the length only. */
@@ -43,7 +43,7 @@ reply_value(fuse_req_t req, int err, size_t size, const char *buf, size_t len)
     if (err == 0 && size != 0 && len > size)
         err = SET_ERROR(ERANGE);
     if (err != 0)
-        fuse_reply_err(req, err);
+        reply_err(req, err);
     else if (size == 0)
         fuse_reply_xattr(req, len);
     else
@@ -88,5 +88,5 @@ op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
         err = zpl_removexattr(n->n_zp, name);
         node_leave(n);
     }
-    fuse_reply_err(req, err);
+    reply_err(req, err);
 }

@@ -212,6 +212,7 @@ req_mount(fuse_req_t req)
 {
     return fuse_req_userdata(req);
 }
+void reply_err(fuse_req_t req, int err); /* damage is EIO for programs, whatever it is called inside */
 void stat_to_mount(mount_fs_t *mf, struct stat *st); /* object numbers become this mount's */
 /* Fills *e for the kernel and remembers the node; takes the hold on zp, also on errors. The caller is inside mf. */
 int entry_fill(mount_fs_t *mf, znode_t *zp, struct fuse_entry_param *e);
