@@ -15,6 +15,7 @@
 #include <poll.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -50,7 +51,7 @@ typedef struct conn {
     char *co_buf;
     size_t co_len;
     volatile int co_cancel;
-    volatile int co_done;
+    int co_done; /* eventfd: the command has ended */
     list_node_t co_link;
 } conn_t;
 
@@ -132,13 +133,11 @@ static void *
 conn_watch(void *arg)
 {
     conn_t *co = arg;
-    while (!__atomic_load_n(&co->co_done, __ATOMIC_ACQUIRE)) {
-        struct pollfd p = {co->co_fd, POLLIN | POLLRDHUP, 0};
-        if (poll(&p, 1, 100) > 0 && (p.revents & (POLLRDHUP | POLLHUP | POLLERR))) {
-            __atomic_store_n(&co->co_cancel, 1, __ATOMIC_RELEASE);
-            break;
-        }
-    }
+    struct pollfd p[2] = {{co->co_fd, POLLRDHUP, 0}, {co->co_done, POLLIN, 0}};
+    while (poll(p, 2, -1) < 0 && errno == EINTR)
+        ;
+    if (p[1].revents == 0)
+        __atomic_store_n(&co->co_cancel, 1, __ATOMIC_RELEASE);
     return NULL;
 }
 
@@ -151,12 +150,16 @@ conn_serve(conn_t *co)
     if (conn_receive(co) != 0 || conn_parse(co, &argv, &argc, &cwd) != 0)
         return;
     pthread_t watcher;
-    bool watched = pthread_create(&watcher, NULL, conn_watch, co) == 0;
+    co->co_done = eventfd(0, EFD_CLOEXEC);
+    bool watched = co->co_done >= 0 && pthread_create(&watcher, NULL, conn_watch, co) == 0;
     server_request_t req = {argc, argv, cwd, {co->co_fds[0], co->co_fds[1], co->co_fds[2]}, co->co_uid, &co->co_cancel};
     int32_t code = co->co_srv->srv_run(co->co_srv->srv_arg, &req);
-    __atomic_store_n(&co->co_done, 1, __ATOMIC_RELEASE);
-    if (watched)
+    if (watched) {
+        VERIFY0(eventfd_write(co->co_done, 1));
         pthread_join(watcher, NULL);
+    }
+    if (co->co_done >= 0)
+        close(co->co_done);
     free(argv);
     (void)send(co->co_fd, &code, sizeof(code), MSG_NOSIGNAL);
 }

@@ -4,8 +4,10 @@
  *
  * Invariants:
  *   1. A transfer is whole or an error: short reads and writes are carried on, end of file is EIO.
- *   2. Data goes through the page cache; fdatasync() is what makes it durable. To spread the work, the kernel is told
- *      to start writing right after every write.
+ *   2. Large writes of whole pages go to the device directly, which spares a copy; all else goes through the page cache, and the
+ *      kernel is told to start writing right away. No page is written both ways at once: blocks of such pools are whole pages, and of
+ *      pools with smaller ones a write's first and last page may be shared, so those stay in the cache.
+ *      fdatasync() is what makes either durable.
  *   3. Two processes never have one pool open for writing: an flock() lives as long as the descriptor.
  *
  * ZFS: module/os/linux/zfs/vdev_disk.c, vdev_file.c
@@ -18,8 +20,13 @@
 #include <unistd.h>
 #include "spa_impl.h"
 
+#define DIRECT_MIN  (64 << 10) /* below, the copy costs less than waiting for the device */
+#define DIRECT_PAGE 4096
+
 typedef struct file_disk {
     int fd_fd;
+    int fd_direct;       /* the same, O_DIRECT; -1 none */
+    bool fd_no_direct;   /* atomic: it was refused */
     bool fd_is_block;
     uint64_t fd_size;
 } file_disk_t;
@@ -79,15 +86,45 @@ file_write_some(int fd, const struct iovec *iov, int cnt, uint64_t *off)
     return 0;
 }
 
+/* Whole pages from aligned memory: such a write needs no copy in the page cache. */
+static bool
+direct_possible(const file_disk_t *fd, const struct iovec *iov, int cnt, uint64_t off)
+{
+    uint64_t n = 0;
+
+    for (int i = 0; i < cnt; i++) {
+        if ((uintptr_t)iov[i].iov_base % SPA_MINBLOCKSIZE != 0 || iov[i].iov_len % SPA_MINBLOCKSIZE != 0)
+            return false;
+        n += iov[i].iov_len;
+    }
+    return fd->fd_direct >= 0 && !ATOMIC_LOAD(&fd->fd_no_direct) && n >= DIRECT_MIN && off % DIRECT_PAGE == 0 && n % DIRECT_PAGE == 0;
+}
+
+static int
+file_writev_fd(int fd, const struct iovec *iov, int cnt, uint64_t *pos)
+{
+    int err = 0;
+
+    for (int i = 0; i < cnt && err == 0; i += WRITEV_MAX)
+        err = file_write_some(fd, iov + i, MIN(cnt - i, WRITEV_MAX), pos);
+    return err;
+}
+
 static int
 file_writev(void *arg, const struct iovec *iov, int cnt, uint64_t off)
 {
     file_disk_t *fd = arg;
     uint64_t pos = off;
-    int err = 0;
+    int err;
 
-    for (int i = 0; i < cnt && err == 0; i += WRITEV_MAX)
-        err = file_write_some(fd->fd_fd, iov + i, MIN(cnt - i, WRITEV_MAX), &pos);
+    if (direct_possible(fd, iov, cnt, off)) {
+        err = file_writev_fd(fd->fd_direct, iov, cnt, &pos);
+        if (err != EINVAL)
+            return err;
+        ATOMIC_STORE(&fd->fd_no_direct, true); /* this file system cannot */
+        pos = off;
+    }
+    err = file_writev_fd(fd->fd_fd, iov, cnt, &pos);
     if (err == 0)
         (void)sync_file_range(fd->fd_fd, (off_t)off, (off_t)(pos - off), SYNC_FILE_RANGE_WRITE);
     return err;
@@ -124,6 +161,8 @@ file_close(void *arg)
 {
     file_disk_t *fd = arg;
 
+    if (fd->fd_direct >= 0)
+        close(fd->fd_direct);
     close(fd->fd_fd);
     free(fd);
 }
@@ -167,6 +206,8 @@ file_open(const char *path, int flags, file_disk_t *fd)
         err = SET_ERROR(errno == EWOULDBLOCK ? EBUSY : errno);
     if (err != 0)
         close(fd->fd_fd);
+    else
+        fd->fd_direct = rdonly ? -1 : open(path, O_RDWR | O_DIRECT | O_CLOEXEC);
     return err;
 }
 
