@@ -362,6 +362,21 @@ fragment(spa_t *spa, uint64_t unit)
             ck_assert_int_eq(metaslab_load(spa, id, true, off, unit), 0);
 }
 
+/* Written again in the same txg it stays where it is: so sync passes converge. */
+static blkptr_t
+gang_again(spa_t *spa, const blkptr_t *bp, arc_buf_t *buf)
+{
+    uint64_t before = spa_alloc_space(spa);
+    zio_write_t w = {.zw_buf = buf, .zw_bp = *bp, .zw_prop = prop(ZIO_COMPRESS_OFF, bp_get_ndvas(bp)), .zw_fill = 1};
+
+    ck_assert_int_eq(zio_write(spa, TXG, 5, &w, 1), 0);
+    ck_assert(w.zw_inplace);
+    ck_assert_mem_eq(w.zw_bp.blk_dva, bp->blk_dva, sizeof(bp->blk_dva));
+    ck_assert_uint_eq(spa_alloc_space(spa), before);
+    check_contents(spa, &w.zw_bp, buf);
+    return w.zw_bp;
+}
+
 static void
 gang_cycle(uint64_t ashift, uint64_t frag, uint64_t size, int copies)
 {
@@ -377,6 +392,10 @@ gang_cycle(uint64_t ashift, uint64_t frag, uint64_t size, int copies)
     ck_assert_int_eq(bp_get_ndvas(&bp), copies);
     ck_assert_uint_eq(bp_get_asize(&bp), spa_alloc_space(spa) - before); /* every byte is accounted for */
     check_contents(spa, &bp, buf);
+    arc_buf_t *other = make(size, NOISE, size + 1);
+    bp = gang_again(spa, &bp, other);
+    bp = gang_again(spa, &bp, buf);
+    arc_buf_rele(other);
     commit(spa, TXG, &bp);
     check_contents(spa, &bp, buf);
     ck_assert_int_eq(zio_scrub(spa, &bp, NULL, &repaired), 0);

@@ -153,6 +153,7 @@ int zio_verify_block(const blkptr_t *bp, const void *buf, size_t n);
 int zio_gang_read(zio_ctx_t *zc, const blkptr_t *bp, void *buf, int depth);
 /* Store buf's n bytes in pieces; bp has checksum, sizes and birth set and gets its DVAs here. ENOSPC. */
 int zio_gang_write(spa_t *spa, blkptr_t *bp, int copies, const uint8_t *buf, uint64_t n, int depth);
+int zio_gang_rewrite(spa_t *spa, const blkptr_t *bp, const uint8_t *buf, int depth);
 void zio_gang_free(spa_t *spa, const blkptr_t *bp, int depth);
 uint64_t zio_asize(spa_t *spa, uint64_t psize); /* rounded up to 2^ashift */
 

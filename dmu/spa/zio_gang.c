@@ -196,6 +196,38 @@ zio_gang_write(spa_t *spa, blkptr_t *bp, int copies, const uint8_t *buf, uint64_
     return err;
 }
 
+/*
+ * Other bytes of the same number in the same places: the sync passes of a txg converge only when a block that is written again takes
+ * no new space. Only of a block born in this txg. ZFS: zio_gang_tree_issue() of a rewrite
+ */
+int
+zio_gang_rewrite(spa_t *spa, const blkptr_t *bp, const uint8_t *buf, int depth)
+{
+    zio_ctx_t zc = {.zc_spa = spa};
+    gang_header_t gh;
+    uint64_t verifier[4];
+    int err = depth >= GANG_DEPTH_MAX ? SET_ERROR(EIO) : header_read(&zc, bp, &gh);
+
+    for (int g = 0; g < SPA_GBH_NBLKPTRS && err == 0; g++) {
+        blkptr_t *piece = &gh.gh_bp[g];
+        uint64_t n = BP_GET_PSIZE(piece);
+        if (BP_IS_HOLE(piece))
+            continue;
+        VERIFY0(zio_checksum_compute(BP_GET_CHECKSUM(piece), buf, n, &piece->blk_cksum));
+        err = BP_IS_GANG(piece) ? zio_gang_rewrite(spa, piece, buf, depth + 1) : piece_store(spa, piece, buf, n);
+        buf += n;
+    }
+    if (err != 0)
+        return err;
+    arc_buf_t *header = arc_buf_alloc(SPA_GANGBLOCKSIZE);
+    memcpy(header->b_data, &gh, SPA_GANGBLOCKSIZE);
+    gang_verifier(bp, verifier);
+    zio_checksum_embed_verifier(header->b_data, SPA_GANGBLOCKSIZE, verifier);
+    err = copies_queue(spa, bp, zio_asize(spa, SPA_GANGBLOCKSIZE), header);
+    arc_buf_rele(header);
+    return err;
+}
+
 /* ---- free ---- */
 
 static void

@@ -53,7 +53,7 @@ may_rewrite(const batch_t *b, const zio_write_t *w)
 {
     const blkptr_t *bp = &w->zw_bp;
 
-    return bp->blk_birth == b->b_txg && !BP_IS_HOLE(bp) && !BP_IS_EMBEDDED(bp) && !BP_IS_GANG(bp) &&
+    return bp->blk_birth == b->b_txg && !BP_IS_HOLE(bp) && !BP_IS_EMBEDDED(bp) &&
            bp_get_ndvas(bp) == w->zw_prop.zp_copies && BP_GET_LSIZE(bp) == w->zw_buf->b_size;
 }
 
@@ -202,7 +202,8 @@ place(const batch_t *b, zio_write_t *w, const struct zio_write_priv *wp)
     arc_forget(b->b_spa, &w->zw_bp);
     w->zw_inplace = true;
     fill_bp(b, w, wp);
-    return queue_copies(b->b_spa, &w->zw_bp, wp->wp_phys);
+    return BP_IS_GANG(&w->zw_bp) ? zio_gang_rewrite(b->b_spa, &w->zw_bp, wp->wp_phys->b_data, 0)
+                                 : queue_copies(b->b_spa, &w->zw_bp, wp->wp_phys);
 }
 
 /* ---- windows ---- */
