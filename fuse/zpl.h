@@ -38,8 +38,8 @@ typedef struct zpl_cred {
 } zpl_cred_t;
 
 /* ---- zpl_create.c ---- */
-/* Hand to dsl_set_objset_init(): fills an empty objset: master node, unlinked set, root directory (0755, root). props may hold
- * "version" (4 now), "normalization", "utf8only", "casesensitivity" and "root_uid", "root_gid" (numbers, the creator's). */
+/* Hand to dsl_set_objset_init(): fills an empty objset: master node, unlinked set, root directory (0755, owned by this process's user).
+ * props may hold "normalization", "utf8only", "casesensitivity". */
 void zpl_objset_init(objset_t *os, const nvlist_t *props, dmu_tx_t *tx);
 
 /* ---- zpl_mount.c, zpl_fs.c ---- */

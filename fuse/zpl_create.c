@@ -15,6 +15,7 @@
  *
  * ZFS: zfs_create_fs, zfs_mknode (module/zfs/zfs_znode_os.c)
  */
+#include <unistd.h>
 #include "zpl_impl.h"
 
 #define ZPL_NEW_FLAGS (ZPL_ARCHIVE | ZPL_AV_MODIFIED)
@@ -138,8 +139,8 @@ zpl_objset_init(objset_t *os, const nvlist_t *props, dmu_tx_t *tx)
 
     VERIFY0(zap_create_claim(os, MASTER_NODE_OBJ, DMU_OT_MASTER_NODE, DMU_OT_NONE, 0, tx));
     unlinked = zap_create(os, DMU_OT_UNLINKED_SET, DMU_OT_NONE, 0, tx);
-    nn.nn_uid = prop_number(props, "root_uid", NULL, NULL, 0);
-    nn.nn_gid = prop_number(props, "root_gid", NULL, NULL, 0);
+    nn.nn_uid = geteuid(); /* whoever makes a file system owns its root */
+    nn.nn_gid = getegid();
     nn.nn_norm = norm | (fold != ZPL_CASE_SENSITIVE ? ZPL_NORM_TOUPPER : 0);
     VERIFY0(zpl_mknode(os, ZPL_VERSION_USERSPACE, &nn, tx, &root));
     init_key(os, ZPL_KEY_VERSION, ZPL_VERSION_USERSPACE, true, tx);

@@ -212,24 +212,33 @@ plan_say(const plan_t *pl, const char *name)
         fprintf(pl->pl_env->out, "%s %s\n", pl->pl_dryrun ? "would destroy" : "will destroy", name);
 }
 
+/* Nothing goes while one of them is in use. */
+static int
+plan_release(plan_t *pl)
+{
+    for (int i = 0; i < pl->pl_count; i++) {
+        if (daemon_release(pl->pl_env, pl->pl_names[i]) != 0)
+            return failx(pl->pl_env, "cannot destroy '%s': dataset is busy", pl->pl_names[i]);
+    }
+    return 0;
+}
+
 /* Runs of snapshots go together, file systems one by one. */
 static int
 plan_execute(plan_t *pl)
 {
-    int code = 0;
     for (int i = 0; i < pl->pl_count; i++)
         plan_say(pl, pl->pl_names[i]);
+    int code = pl->pl_dryrun ? 0 : plan_release(pl);
     for (int i = 0, end; i < pl->pl_count && code == 0 && !pl->pl_dryrun; i = end) {
-        for (end = i; end < pl->pl_count && strchr(pl->pl_names[end], '@') != NULL; end++) {
-            if (daemon_release(pl->pl_env, pl->pl_names[end]) != 0)
-                return failx(pl->pl_env, "cannot destroy '%s': dataset is busy", pl->pl_names[end]);
-        }
+        for (end = i; end < pl->pl_count && strchr(pl->pl_names[end], '@') != NULL;)
+            end++;
         if (end > i) {
             code = destroy_snapshots(pl, i, end);
             continue;
         }
         end = i + 1;
-        int err = daemon_release(pl->pl_env, pl->pl_names[i]);
+        int err = daemon_release(pl->pl_env, pl->pl_names[i]); /* somebody may have looked it up again */
         if (err == 0)
             err = dsl_destroy_head(pl->pl_dp, pl->pl_names[i]);
         if (err != 0)

@@ -11,6 +11,7 @@
 typedef struct send_opts {
     const char *so_from;
     bool so_dryrun, so_script, so_verbose;
+    uint32_t so_flags; /* DMU_SEND_* */
 } send_opts_t;
 
 static int
@@ -62,6 +63,7 @@ send_run(cmd_env_t *env, const char *snap, const send_opts_t *so)
         send_from_name(snap, so->so_from, from, sizeof(from));
     dmu_send_args_t args = {.dsa_tosnap = snap,
                             .dsa_fromsnap = so->so_from != NULL ? from : NULL,
+                            .dsa_flags = so->so_flags,
                             .dsa_fd = env->fd_out,
                             .dsa_off = &off,
                             .dsa_cancel = env->cancel};
@@ -83,7 +85,7 @@ int
 cmd_send(cmd_env_t *env, int argc, char **argv)
 {
     opt_t o = {.o_argc = argc, .o_argv = argv};
-    send_opts_t so = {NULL, false, false, false};
+    send_opts_t so = {.so_from = NULL};
     int c;
     while ((c = opt_next(&o, "i:nPvRIpbhLecswDVt:S:")) != -1) {
         if (c == 'i')
@@ -94,6 +96,14 @@ cmd_send(cmd_env_t *env, int argc, char **argv)
             so.so_script = true;
         else if (c == 'v')
             so.so_verbose = true;
+        else if (c == 'L')
+            so.so_flags |= DMU_SEND_LARGE_BLOCK;
+        else if (c == 'e')
+            so.so_flags |= DMU_SEND_EMBED;
+        else if (c == 'c')
+            so.so_flags |= DMU_SEND_COMPRESSED;
+        else if (c == 'w') /* nothing is encrypted: as it lies on disk */
+            so.so_flags |= DMU_SEND_LARGE_BLOCK | DMU_SEND_EMBED | DMU_SEND_COMPRESSED;
         else if (c == '?')
             return opt_bad(env, "send", &o);
         else

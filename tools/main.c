@@ -27,9 +27,10 @@ const cmd_t dataset_commands[] = {
      cmd_snapshot},
     {"clone", "[-p] [-o PROPERTY=VALUE]... SNAPSHOT FILESYSTEM",
      "Makes a file system that starts as a snapshot's state and shares its blocks.", cmd_clone},
-    {"send", "[-nPv] [-i SNAPSHOT] SNAPSHOT",
+    {"send", "[-LecwnPv] [-i SNAPSHOT] SNAPSHOT",
      "Writes a snapshot as a ZFS stream to standard output; with -i only what changed since an earlier one (\"@name\" or the\n"
-     "whole name; for a clone its origin, too).  -n  only estimate    -v  say what is sent    -P  for scripts",
+     "whole name; for a clone its origin, too).  -n  only estimate    -v  say what is sent    -P  for scripts\n"
+     "  -L  blocks over 128K whole    -e  embedded blocks as they are    -c  compressed blocks as they are    -w  all three",
      cmd_send},
     {"receive", "[-Fnuv] [-o origin=SNAPSHOT] FILESYSTEM|SNAPSHOT\n[-Fnuv] [-d|-e] [-o origin=SNAPSHOT] FILESYSTEM",
      "Reads a stream from standard input and makes the snapshot it carries. A broken stream changes nothing.\n"
