@@ -20,6 +20,10 @@
  */
 #include "dsl_impl.h"
 
+/* What blocks take at most when all free space is in single units: the headers of gang blocks are counted once they are written,
+ * so what is promised must leave room for them. A block of n units has up to 3n/4 headers (2 units 1, 6 units 4, 18 units 13). */
+#define GANG_WORST(bytes) ((bytes) + (bytes) / 4 * 3)
+
 typedef struct sizes {
     int64_t used, comp, uncomp;
 } sizes_t;
@@ -154,6 +158,8 @@ account_check(dsl_dir_t *dd, uint64_t bytes, bool netfree)
     if (avail < bytes)
         return promised > 0 || dp->dp_want_txg ? EAGAIN : SET_ERROR(ENOSPC);
     deferred -= MIN(deferred, few);
+    if (promised > 0 && avail + (netfree ? 0 : pool_slop(dp) / 2) < GANG_WORST(bytes + promised))
+        return EAGAIN;
     return avail < bytes + promised + deferred ? EAGAIN : 0;
 }
 
