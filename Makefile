@@ -34,7 +34,7 @@ all: $(B)/cowbird $(B)/libcowbird.a ## build everything (default)
 
 $(B)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(ALLCF) -MMD -MP -c -o $@ $<
+	@echo "  CC $<"; $(CC) $(ALLCF) -MMD -MP -c -o $@ $<
 
 $(B)/libspa.a: $(SPA_O)
 $(B)/libdmu.a: $(DMU_O)

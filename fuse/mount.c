@@ -140,6 +140,8 @@ mount_alloc(dsl_pool_t *dp, const char *dsname, const char *dir)
     mutex_init(&fm->fm_admin_lock);
     mutex_init(&fm->fm_lock);
     cv_init(&fm->fm_cv);
+    cv_init(&fm->fm_work_cv);
+    cv_init(&fm->fm_watch_cv);
     list_create(&fm->fm_running, SESSION_THREAD_LINK);
     avl_create(&fm->fm_fs, mf_compare, offsetof(mount_fs_t, mf_link));
     nodes_init(fm);
@@ -153,6 +155,8 @@ mount_free(fuse_mount_t *fm)
     avl_destroy(&fm->fm_fs);
     list_destroy(&fm->fm_running);
     cv_destroy(&fm->fm_cv);
+    cv_destroy(&fm->fm_work_cv);
+    cv_destroy(&fm->fm_watch_cv);
     mutex_destroy(&fm->fm_lock);
     mutex_destroy(&fm->fm_admin_lock);
     free(fm->fm_dir);

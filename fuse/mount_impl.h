@@ -116,7 +116,10 @@ struct fuse_mount {
     uint32_t fm_threads, fm_serving, fm_waits; /* session.c */
     list_t fm_running;
     bool fm_stopping;
-    atomic_uint fm_idle; /* threads waiting for a request */
+    uint32_t fm_wanted, fm_parked; /* session.c: how many should be at work; those waiting for work */
+    atomic_uint fm_working;        /* changed under fm_lock */
+    kcondvar_t fm_work_cv, fm_watch_cv;
+    atomic_bool fm_watch_asleep;
     node_stripe_t fm_stripes[NODE_STRIPES];
 };
 
@@ -124,6 +127,9 @@ struct fuse_mount {
 /* On the thread's stack; in fm_running while it serves, so that it can be woken. */
 typedef struct session_thread {
     pthread_t st_self;
+    atomic_bool st_working;  /* changed under fm_lock */
+    atomic_ulong st_request; /* odd while one is answered; written by the thread */
+    uint64_t st_seen;        /* at the last tick; fm_lock */
     list_node_t st_link;
 } session_thread_t;
 #define SESSION_THREAD_LINK offsetof(session_thread_t, st_link)
