@@ -253,6 +253,7 @@ recv_force(recv_begin_t *rb, dsl_pool_t *dp)
     return err;
 }
 
+/* Any error: the cookie is gone. */
 static int
 recv_begin(recv_begin_t *rb, dsl_pool_t *dp)
 {
@@ -268,8 +269,12 @@ recv_begin(recv_begin_t *rb, dsl_pool_t *dp)
         err = recv_force(rb, dp);
     if (err == 0)
         err = dsl_sync_task(dp, recv_begin_check, recv_begin_sync, rb, 8, DSL_SPACE_NORMAL);
-    if (err != 0)
+    if (err != 0) {
+        if (drc->drc_ds != NULL) /* the task ran, but its txg did not get to disk */
+            dsl_dataset_disown(drc->drc_ds, drc);
+        free(drc);
         return stream_fail(rb->rb_se, err, 0, 0, "%s", cowbird_strerror(err));
+    }
     err = dsl_dataset_objset(drc->drc_ds, &drc->drc_os);
     if (err != 0)
         recv_abandon(drc);
@@ -296,8 +301,6 @@ dmu_recv_begin(dsl_pool_t *dp, const char *tofs, const char *tosnap, const dmu_r
     err = recv_begin(&rb, dp);
     if (err == 0)
         *drcp = rb.rb_drc;
-    else if (rb.rb_drc->drc_ds == NULL)
-        free(rb.rb_drc); /* else recv_abandon() did */
     return err;
 }
 
