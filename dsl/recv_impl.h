@@ -24,7 +24,7 @@ struct dmu_recv_cookie {
     stream_order_t drc_order;
     uint64_t drc_known;      /* an object that is known to exist; 0 none */
     uint64_t drc_max_object; /* the highest one told of */
-    dsl_dataset_t *drc_ref;  /* a snapshot that WRITE_BYREF points into, held */
+    dsl_dataset_t *drc_ref;  /* a snapshot that WRITE_BYREF points into, held and long-held */
     uint64_t drc_ref_guid;
 };
 

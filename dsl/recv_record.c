@@ -133,6 +133,7 @@ ref_objset(dmu_recv_cookie_t *drc, uint64_t guid, objset_t **osp, char *text)
         }
         if (err != 0)
             return err;
+        dsl_dataset_long_hold(drc->drc_ref, drc); /* a destroy would close its objset under us */
         drc->drc_ref_guid = guid;
     }
     return dsl_dataset_objset(drc->drc_ref, osp);
@@ -141,8 +142,10 @@ ref_objset(dmu_recv_cookie_t *drc, uint64_t guid, objset_t **osp, char *text)
 void
 recv_apply_fini(dmu_recv_cookie_t *drc)
 {
-    if (drc->drc_ref != NULL)
+    if (drc->drc_ref != NULL) {
+        dsl_dataset_long_rele(drc->drc_ref, drc);
         dsl_dataset_rele(drc->drc_ref, drc);
+    }
     drc->drc_ref = NULL;
 }
 
