@@ -343,6 +343,7 @@ dmu_recv_end(dmu_recv_cookie_t *drc)
         recv_abandon(drc);
         return err;
     }
+    objset_evict(drc->drc_os); /* ZAPs were written as bytes: what was learnt of them meanwhile may be wrong */
     dsl_dataset_disown(drc->drc_ds, drc);
     free(drc);
     return 0;
