@@ -15,7 +15,7 @@
  * larger cache would have had, and goes straight to FREQUENT. RECENT is trimmed first while it holds more than a third.
  *
  * Invariants (under arc_lock):
- *   1. The key is pool, place, birth and checksum: equal keys mean equal contents, also after a rewrite in place.
+ *   1. The key is pool, place, birth, sizes and checksum: equal keys mean equal contents, also after a rewrite in place.
  *   2. A header is in the hash table exactly when it is reachable for others; its list is told by ah_state.
  *   3. A cached header holds one reference on its buffer, and buffer and header point at each other.
  *   4. arc_bytes is the sum of the buffers in RECENT and FREQUENT. A buffer that somebody else holds is passed over
@@ -41,6 +41,7 @@ typedef struct arc_key {
     spa_t *ak_spa;
     uint64_t ak_dva[2];
     uint64_t ak_birth;
+    uint64_t ak_prop; /* sizes, compression: a damaged pointer may differ in nothing else */
     zio_cksum_t ak_cksum;
 } arc_key_t;
 
@@ -149,6 +150,7 @@ key_of(spa_t *spa, const blkptr_t *bp)
     return (arc_key_t){.ak_spa = spa,
                        .ak_dva = {bp->blk_dva[0].dva_word[0], bp->blk_dva[0].dva_word[1]},
                        .ak_birth = bp->blk_birth,
+                       .ak_prop = bp->blk_prop,
                        .ak_cksum = bp->blk_cksum};
 }
 
