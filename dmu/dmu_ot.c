@@ -12,7 +12,7 @@
  *
  * ZFS: dmu_ot[] in dmu.c, dnode_verify() and dnode_buf_byteswap() in dnode.c.
  */
-#include "dmu.h"
+#include "dmu_impl.h"
 
 struct ot {
     const char *ot_name;
@@ -151,6 +151,8 @@ dnode_phys_validate(const dnode_phys_t *dnp, size_t room)
         return SET_ERROR(EIO);
     if (blksz == 0 || blksz > SPA_MAXBLOCKSIZE || dnp->dn_maxblkid >= UINT64_MAX / blksz)
         return SET_ERROR(EIO);
+    if (dnode_levels_for(dnp->dn_nblkptr, dnp->dn_indblkshift, dnp->dn_maxblkid) == 0)
+        return SET_ERROR(EIO); /* no tree is that high: the next write would have to make one */
     if (((size_t)dnp->dn_nblkptr << SPA_BLKPTRSHIFT) + dnp->dn_bonuslen > dnode_room(dnp))
         return SET_ERROR(EIO);
     if (dnp->dn_bonuslen != 0 && !dmu_ot_is_valid(dnp->dn_bonustype))
