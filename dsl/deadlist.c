@@ -171,11 +171,18 @@ deadlist_load(dsl_deadlist_t *dl)
 {
     zap_cursor_t zc;
     zap_attribute_t za;
+    char name[20];
     int err;
 
     zap_cursor_init(&zc, pool_mos(dl->dl_pool), dl->dl_object);
     while ((err = zap_cursor_retrieve(&zc, &za)) == 0) {
-        bucket_remember(dl, strtoull(za.za_name, NULL, 16), za.za_first_integer);
+        bucket_t want = {.b_key = strtoull(za.za_name, NULL, 16)};
+        snprintf(name, sizeof(name), "%llx", (unsigned long long)want.b_key);
+        if (strcmp(name, za.za_name) != 0 || avl_find(&dl->dl_buckets, &want, NULL) != NULL) {
+            err = SET_ERROR(EIO); /* not a key as it is written, or "a" and "A" */
+            break;
+        }
+        bucket_remember(dl, want.b_key, za.za_first_integer);
         zap_cursor_advance(&zc);
     }
     zap_cursor_fini(&zc);
