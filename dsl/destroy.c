@@ -254,7 +254,7 @@ static void
 leak_rest(dsl_dir_t *dd, dmu_tx_t *tx)
 {
     dsl_pool_t *dp = dd->dd_pool;
-    int64_t used = (int64_t)dd->dd_phys.dd_used_breakdown[DD_USED_HEAD];
+    int64_t used = (int64_t)dd->dd_phys.dd_used_bytes; /* all of it is HEAD, unless damaged: the directory must end empty */
     int64_t comp = (int64_t)dd->dd_phys.dd_compressed_bytes,
             uncomp = (int64_t)dd->dd_phys.dd_uncompressed_bytes;
     dsl_dir_t *leak;
