@@ -110,7 +110,8 @@ daemon_begin_stop(daemon_state_t *d, daemon_end_t end)
 {
     mutex_enter(&d->d_lock);
     d->d_stopping = true;
-    d->d_end = end;
+    if (end == END_EXPORT) /* also when the last mount's end or a signal comes before or after it */
+        d->d_end = end;
     cv_broadcast(&d->d_cv);
     mutex_exit(&d->d_lock);
 }
