@@ -44,6 +44,8 @@ clone_check(void *arg, dmu_tx_t *tx)
         return err;
     if (!dsl_dataset_is_snapshot(origin))
         err = SET_ERROR(EINVAL);
+    else if (tx != NULL)
+        err = dsl_dataset_clone_check(origin);
     dsl_dataset_rele(origin, __func__);
     return err;
 }

@@ -58,6 +58,21 @@ clone_deadlist(dsl_dataset_t *origin, dmu_tx_t *tx)
     return object;
 }
 
+/* Syncing thread: can clone_deadlist() do its work? */
+int
+dsl_dataset_clone_check(dsl_dataset_t *origin)
+{
+    dsl_dataset_t *head;
+    int err = dsl_dataset_hold_obj_locked(origin->ds_pool, origin->ds_dir->dd_phys.dd_head_dataset_obj,
+                                          __func__, &head);
+
+    if (err != 0)
+        return err;
+    err = dsl_deadlist_verify(origin->ds_pool, head->ds_phys.ds_deadlist_obj);
+    dsl_dataset_rele(head, __func__);
+    return err;
+}
+
 /* The origin and its directory remember the clone. */
 static void
 link_origin(dsl_dataset_t *origin, dsl_dir_t *dd, uint64_t dsobj, dmu_tx_t *tx)

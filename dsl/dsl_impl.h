@@ -249,6 +249,7 @@ void account_txg_done(dsl_pool_t *dp, uint64_t txg); /* txg has synced: its prom
 
 /* create.c. A new head under parent, as a clone of origin (NULL: an empty one). Returns its dataset object. ZFS: dsl_dataset_create_sync */
 uint64_t dsl_dataset_create_sync(dsl_dir_t *parent, const char *name, dsl_dataset_t *origin, uint64_t flags, dmu_tx_t *tx);
+int dsl_dataset_clone_check(dsl_dataset_t *origin); /* syncing thread: EIO, ECKSUM when there can be no clone of it */
 /* Give a new head its (empty) objset; init is called when type is ZFS and init_zfs. */
 objset_t *dsl_dataset_create_objset(dsl_dataset_t *ds, dmu_objset_type_t type, const nvlist_t *props, bool init_zfs, dmu_tx_t *tx);
 int dsl_create_check_name(dsl_pool_t *dp, const char *name, dsl_dir_t **parentp, const char **tail); /* parent held on success, tag = the name */

@@ -37,7 +37,7 @@ typedef struct recv_begin {
 /* ---- begin: a dataset that is not there yet ---- */
 
 static int
-check_origin(recv_begin_t *rb, dsl_pool_t *dp)
+check_origin(recv_begin_t *rb, dsl_pool_t *dp, dmu_tx_t *tx)
 {
     dmu_recv_cookie_t *drc = rb->rb_drc;
     dsl_dataset_phys_t phys;
@@ -52,7 +52,11 @@ check_origin(recv_begin_t *rb, dsl_pool_t *dp)
         return FAIL(err, "origin %s: %s", rb->rb_origin, cowbird_strerror(err));
     dsl_dataset_phys(origin, &phys);
     snapshot = dsl_dataset_is_snapshot(origin);
+    if (snapshot && tx != NULL)
+        err = dsl_dataset_clone_check(origin);
     dsl_dataset_rele(origin, rb);
+    if (err != 0)
+        return FAIL(err, "origin %s: %s", rb->rb_origin, cowbird_strerror(err));
     if (!snapshot)
         return FAIL(EINVAL, "origin %s is not a snapshot", rb->rb_origin);
     if (!drc->drc_full && phys.ds_guid != drc->drc_drrb.drr_fromguid)
@@ -63,7 +67,7 @@ check_origin(recv_begin_t *rb, dsl_pool_t *dp)
 }
 
 static int
-check_new(recv_begin_t *rb, dsl_pool_t *dp)
+check_new(recv_begin_t *rb, dsl_pool_t *dp, dmu_tx_t *tx)
 {
     dmu_recv_cookie_t *drc = rb->rb_drc;
     dsl_dir_t *parent;
@@ -77,7 +81,7 @@ check_new(recv_begin_t *rb, dsl_pool_t *dp)
     if (err != 0)
         return FAIL(err, "%s: %s", drc->drc_tofs, cowbird_strerror(err));
     dsl_dir_rele(parent, drc->drc_tofs);
-    return check_origin(rb, dp);
+    return check_origin(rb, dp, tx);
 }
 
 static dsl_dataset_t *
@@ -177,7 +181,7 @@ recv_begin_check(void *arg, dmu_tx_t *tx)
     recv_begin_t *rb = arg;
     dsl_pool_t *dp = rb->rb_drc->drc_dp;
 
-    return rb->rb_drc->drc_newfs ? check_new(rb, dp) : check_existing(rb, dp);
+    return rb->rb_drc->drc_newfs ? check_new(rb, dp, tx) : check_existing(rb, dp);
 }
 
 static void

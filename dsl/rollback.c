@@ -31,7 +31,7 @@ rollback_check(void *arg, dmu_tx_t *tx)
         return SET_ERROR(ESRCH);
     if (tx != NULL && ds->ds_phys.ds_prev_snap_txg >= dmu_tx_txg(tx))
         return EAGAIN; /* taken in this very txg */
-    return 0;
+    return tx != NULL ? dsl_deadlist_verify(ra->ra_pool, ds->ds_phys.ds_deadlist_obj) : 0;
 }
 
 static void
