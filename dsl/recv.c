@@ -394,12 +394,16 @@ cleanup_one(dsl_pool_t *dp, const char *fs)
     return 0;
 }
 
+/* What cannot be read is passed over: it is no reason not to open the pool. */
 static int
 cleanup_below(void *arg, const char *fs)
 {
-    int err = dsl_for_each_child(arg, fs, cleanup_below, arg);
+    int err = dsl_for_each_child(arg, fs, cleanup_below, arg), err2 = cleanup_one(arg, fs);
 
-    return err != 0 ? err : cleanup_one(arg, fs);
+    if (err != 0 || err2 != 0)
+        cowbird_log(LOG_WARNING, "cannot look for unfinished receives in %s: %s", fs,
+                    cowbird_strerror(err != 0 ? err : err2));
+    return spa_suspended(dsl_pool_spa(arg));
 }
 
 int
