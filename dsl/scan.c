@@ -158,13 +158,20 @@ static int
 scan_root(scan_t *sc, uint64_t dsobj, blkptr_t *bp, uint64_t *since)
 {
     dsl_dataset_phys_t phys;
+    dmu_object_info_t doi;
     dsl_dataset_t *ds;
     int err;
 
     *since = 0;
     if (dsobj == 0)
         return mos_root(sc, bp);
-    err = dsl_dataset_hold_obj(sc->sc_dp, dsobj, sc, &ds);
+    rw_enter_read(&sc->sc_dp->dp_config_lock);
+    err = dmu_object_info(sc->sc_dp->dp_mos, dsobj, &doi);
+    if (err == 0 && doi.doi_bonus_type != DMU_OT_DSL_DATASET)
+        err = ENOENT; /* and its number belongs to something else now */
+    if (err == 0)
+        err = dsl_dataset_hold_obj_locked(sc->sc_dp, dsobj, sc, &ds);
+    rw_exit(&sc->sc_dp->dp_config_lock);
     if (err != 0)
         return err;
     dsl_dataset_phys(ds, &phys);
