@@ -425,13 +425,18 @@ scan_list_add(scan_t *sc, uint64_t dsobj)
 static int
 scan_list_head(scan_t *sc, uint64_t head)
 {
-    uint64_t *chain = NULL, n = 0, obj = head, dir = 0;
+    uint64_t *chain = NULL, n = 0, obj = head, dir = 0, txg = UINT64_MAX;
     dsl_dataset_phys_t phys;
     int err = 0;
 
     while (obj != 0 && (err = mos_read_bonus(sc->sc_dp, obj, DMU_OT_DSL_DATASET, &phys, sizeof(phys))) == 0) {
         if (obj != head && phys.ds_dir_obj != dir)
             break; /* the origin, in another file system */
+        if (phys.ds_prev_snap_obj != 0 && phys.ds_prev_snap_txg >= txg) {
+            err = SET_ERROR(EIO); /* snapshots in a circle */
+            break;
+        }
+        txg = phys.ds_prev_snap_txg;
         if (ISP2(n) || n == 0)
             chain = xrealloc(chain, MAX(2 * n, 1) * sizeof(*chain));
         chain[n++] = obj;
@@ -444,8 +449,9 @@ scan_list_head(scan_t *sc, uint64_t head)
     return err;
 }
 
+/* Each directory has one parent, which names it: in a circle one would have two. */
 static int
-scan_list_dir(scan_t *sc, uint64_t ddobj)
+scan_list_dir(scan_t *sc, uint64_t ddobj, uint64_t parent)
 {
     objset_t *mos = sc->sc_dp->dp_mos;
     dsl_dir_phys_t dd;
@@ -453,13 +459,15 @@ scan_list_dir(scan_t *sc, uint64_t ddobj)
     zap_attribute_t za;
     int err = mos_read_bonus(sc->sc_dp, ddobj, DMU_OT_DSL_DIR, &dd, sizeof(dd));
 
+    if (err == 0 && dd.dd_parent_obj != parent)
+        err = SET_ERROR(EIO);
     if (err == 0 && dd.dd_head_dataset_obj != 0)
         err = scan_list_head(sc, dd.dd_head_dataset_obj);
     if (err != 0 || dd.dd_child_dir_zapobj == 0)
         return err;
     zap_cursor_init(&zc, mos, dd.dd_child_dir_zapobj);
     while (err == 0 && (err = zap_cursor_retrieve(&zc, &za)) == 0) {
-        err = scan_list_dir(sc, za.za_first_integer);
+        err = scan_list_dir(sc, za.za_first_integer, ddobj);
         zap_cursor_advance(&zc);
     }
     zap_cursor_fini(&zc);
@@ -472,7 +480,7 @@ scan_list(scan_t *sc)
     int err;
 
     rw_enter_read(&sc->sc_dp->dp_config_lock);
-    err = scan_list_dir(sc, sc->sc_dp->dp_root_dir->dd_object);
+    err = scan_list_dir(sc, sc->sc_dp->dp_root_dir->dd_object, 0);
     rw_exit(&sc->sc_dp->dp_config_lock);
     return err;
 }

@@ -41,7 +41,7 @@ typedef struct send_source {
 static int
 source_is_before(dsl_pool_t *dp, uint64_t from, const dsl_dataset_phys_t *phys)
 {
-    uint64_t obj = phys->ds_prev_snap_obj;
+    uint64_t obj = phys->ds_prev_snap_obj, txg = UINT64_MAX;
 
     while (obj != 0 && obj != from) {
         dsl_dataset_phys_t prev;
@@ -52,6 +52,9 @@ source_is_before(dsl_pool_t *dp, uint64_t from, const dsl_dataset_phys_t *phys)
         dsl_dataset_phys(ds, &prev);
         dsl_dataset_rele(ds, source_is_before);
         obj = prev.ds_prev_snap_obj;
+        if (obj != 0 && prev.ds_prev_snap_txg >= txg)
+            return SET_ERROR(EIO); /* snapshots in a circle */
+        txg = prev.ds_prev_snap_txg;
     }
     return obj == 0 ? SET_ERROR(EXDEV) : 0;
 }
