@@ -35,6 +35,16 @@ create_pool_option(cmd_env_t *env, const char *arg, pool_create_t *pc)
     return failx(env, "property '%.*s' is not a valid pool property here (compatibility and ashift are)", (int)strcspn(arg, "="), arg);
 }
 
+/* A daemon or a command has it open. */
+static bool
+disk_in_use(const char *path)
+{
+    disk_t disk = {NULL, NULL};
+    int err = disk_open(path, 0, &disk);
+    disk_close(&disk);
+    return err == EBUSY;
+}
+
 /* The file: made when a size is given. *made tells whether to remove it again on failure. */
 static int
 create_file(cmd_env_t *env, const char *path, const pool_create_t *pc, bool *made)
@@ -48,6 +58,8 @@ create_file(cmd_env_t *env, const char *path, const pool_create_t *pc, bool *mad
         return failx(env, "cannot create pool: -s is for files, and '%s' is none", path);
     if (exists && st.st_size != 0 && !pc->pc_force)
         return failx(env, "cannot create pool: '%s' exists already; use '-f' to override", path);
+    if (exists && disk_in_use(path)) /* before its size changes */
+        return failx(env, "cannot create pool: '%s' is in use", path);
     int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
     if (fd < 0)
         return fail(env, errno, "cannot create '%s'", path);
@@ -110,7 +122,7 @@ create_run(cmd_env_t *env, const char *pool, const char *file, const pool_create
     if (dsl_name_check(pool, &reason) != 0 || strpbrk(pool, "/@#") != NULL)
         return failx(env, "cannot create '%s': invalid pool name: %s", pool, reason != NULL ? reason : "no '/' or '@'");
     if (known_find(pool, there, sizeof(there)) == 0 && access(there, F_OK) == 0 && env->file == NULL &&
-        holds_pool(there, held) && strcmp(held, pool) == 0)
+        (disk_in_use(there) || (holds_pool(there, held) && strcmp(held, pool) == 0)))
         return failx(env, "cannot create '%s': pool already exists (in '%s')", pool, there);
     char *path = env_path(env, file);
     bool made = false;
