@@ -27,8 +27,9 @@ opt_permute(opt_t *o, const char *spec)
     for (int i = 1; i < o->o_argc; i++) {
         char *a = o->o_argv[i];
         if (strcmp(a, "--") == 0) {
-            while (i < o->o_argc)
-                operands[noperand++] = o->o_argv[i++];
+            o->o_argv[nopt++] = a;
+            while (++i < o->o_argc)
+                operands[noperand++] = o->o_argv[i];
         } else if (a[0] != '-' || a[1] == '\0') {
             operands[noperand++] = a;
         } else {
