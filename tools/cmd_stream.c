@@ -152,7 +152,9 @@ receive_run(cmd_env_t *env, dmu_receive_args_t *ra, bool verbose)
     ra->dra_cancel = env->cancel;
     progress_t *p = progress_start(env, "received", &off, 0);
     uint64_t begin = gethrtime();
-    (void)daemon_release(env, ra->dra_target); /* busy: dmu_receive says so if it matters */
+    char fs[NAMELEN];
+    snprintf(fs, sizeof(fs), "%.*s", (int)strcspn(ra->dra_target, "@"), ra->dra_target);
+    (void)daemon_release(env, fs); /* busy: dmu_receive says so if it matters */
     int err = dmu_receive(dp, ra, received, &se);
     progress_stop(p);
     if (err != 0)
