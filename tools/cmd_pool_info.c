@@ -162,7 +162,7 @@ static int
 get_one(cmd_env_t *env, dsl_pool_t *dp, void *arg)
 {
     const pool_get_t *pg = arg;
-    char v[NAMELEN], prop[64];
+    char v[NAMELEN] = "", prop[64];
     bool all = strcmp(pg->pg_props, "all") == 0;
     table_t *t = table_new(4, pg->pg_script);
     table_head(t, 0, "NAME", false);
