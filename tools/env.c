@@ -229,10 +229,12 @@ env_each_pool(cmd_env_t *env, int flags, int (*fn)(cmd_env_t *env, dsl_pool_t *d
     if (pn.pn_count > 1)
         qsort(pn.pn_names, pn.pn_count, NAMELEN, by_name);
     int code = 0;
+    char served[NAMELEN];
+    bool other = env->file != NULL && known_daemon_find(env->file, served, sizeof(served)) != 0; /* than a daemon's of that name */
     for (size_t i = 0; i < pn.pn_count; i++) {
         int one = 0;
         char file[PATH_MAX];
-        if (!env_forward(env, pn.pn_names[i], true, &one)) {
+        if (other || !env_forward(env, pn.pn_names[i], true, &one)) {
             if (env_find_file(env, pn.pn_names[i], file, sizeof(file)) != 0)
                 continue;
             one = env_open(env, pn.pn_names[i], file, flags);
