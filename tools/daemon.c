@@ -434,7 +434,7 @@ daemon_fork(cmd_env_t *env, const mount_args_t *ma, const char *file)
         ;
     if (WIFSIGNALED(status))
         return failx(env, "cannot mount '%s': the serving process died of signal %d", ma->ma_dataset, WTERMSIG(status));
-    return 1;
+    return WEXITSTATUS(status); /* not 1: another daemon was first, and took the command */
 }
 
 /* ---- the commands ---- */
@@ -506,8 +506,10 @@ cmd_mount(cmd_env_t *env, int argc, char **argv)
     /* Here only when no daemon serves the pool: env_pool() would have handed the command over. */
     char pool[NAMELEN], file[PATH_MAX] = "", sock[PATH_MAX];
     snprintf(pool, sizeof(pool), "%.*s", (int)strcspn(ma.ma_dataset, "/@"), ma.ma_dataset);
+    char served[NAMELEN];
     int code;
-    if (known_socket(pool, sock, sizeof(sock)) == 0) {
+    bool other = env->file != NULL && (known_daemon_find(env->file, served, sizeof(served)) != 0 || strcmp(served, pool) != 0);
+    if (!other && known_socket(pool, sock, sizeof(sock)) == 0) {
         err = server_call(sock, env->argc, env->argv, env->cancel, &code);
         if (err == 0)
             return code;
@@ -580,6 +582,8 @@ cmd_unmount(cmd_env_t *env, int argc, char **argv)
     const char *what = argv[o.o_ind];
     char dir[PATH_MAX], pool[NAMELEN], sock[PATH_MAX];
     bool is_dir = mount_dir(env, what, dir) == 0 && mounted_pool(dir, pool);
+    if (env->daemon != NULL && !is_dir && strcmp(what, dsl_pool_name(env->pool)) != 0) /* ended meanwhile */
+        return failx(env, "cannot unmount '%s': not currently mounted", what);
     if (env->daemon != NULL)
         return unmount_here(env, is_dir ? dir : NULL, force);
     if (!is_dir)
