@@ -374,6 +374,21 @@ scan_visit(void *arg, const traverse_block_t *tb)
     return 0;
 }
 
+/* One that cannot be walked is no reason to pass over the others. */
+static int
+scan_damaged(scan_t *sc, int err)
+{
+    zbookmark_t zb = {sc->sc_dsobj, 0, ZB_ROOT_LEVEL, 0};
+    int suspended = spa_suspended(sc->sc_spa);
+
+    if (suspended != 0)
+        return suspended;
+    cowbird_log(LOG_ERR, "scrub: dataset %llu: %s", (unsigned long long)sc->sc_dsobj, cowbird_strerror(err));
+    spa_errlog_add(sc->sc_spa, &zb);
+    scan_add(sc, 0, 1);
+    return 0;
+}
+
 /* From the root of the day, until the end or until that root is too old. */
 static int
 scan_walk(scan_t *sc, uint64_t *since, bool first)
@@ -384,13 +399,16 @@ scan_walk(scan_t *sc, uint64_t *since, bool first)
 
     sc->sc_root_txg = last_synced(sc);
     err = scan_root(sc, sc->sc_dsobj, &root, &own);
+    if (err == ENOENT)
+        return 0; /* destroyed: nothing to scrub */
     if (err != 0)
-        return err == ENOENT ? 0 : err; /* destroyed: nothing to scrub */
+        return scan_damaged(sc, err);
     if (first)
         *since = own; /* and keep to it: a snapshot taken meanwhile makes it later */
     *since = MIN(*since, own);
-    return traverse_objset(sc->sc_spa, &root, sc->sc_dsobj, *since, TRAVERSE_PRE | TRAVERSE_HARD,
-                           first ? NULL : &sc->sc_resume, scan_visit, sc, NULL);
+    err = traverse_objset(sc->sc_spa, &root, sc->sc_dsobj, *since, TRAVERSE_PRE | TRAVERSE_HARD,
+                          first ? NULL : &sc->sc_resume, scan_visit, sc, NULL);
+    return err == 0 || err == SCAN_STALE || err == EINTR ? err : scan_damaged(sc, err);
 }
 
 static int
@@ -461,28 +479,34 @@ scan_list_dir(scan_t *sc, uint64_t ddobj, uint64_t parent)
 
     if (err == 0 && dd.dd_parent_obj != parent)
         err = SET_ERROR(EIO);
-    if (err == 0 && dd.dd_head_dataset_obj != 0)
-        err = scan_list_head(sc, dd.dd_head_dataset_obj);
-    if (err != 0 || dd.dd_child_dir_zapobj == 0)
+    if (err != 0)
         return err;
+    int bad = dd.dd_head_dataset_obj != 0 ? scan_list_head(sc, dd.dd_head_dataset_obj) : 0;
+    if (dd.dd_child_dir_zapobj == 0)
+        return bad;
     zap_cursor_init(&zc, mos, dd.dd_child_dir_zapobj);
     while (err == 0 && (err = zap_cursor_retrieve(&zc, &za)) == 0) {
-        err = scan_list_dir(sc, za.za_first_integer, ddobj);
+        int err2 = scan_list_dir(sc, za.za_first_integer, ddobj); /* the others can be listed all the same */
+        bad = bad != 0 ? bad : err2;
         zap_cursor_advance(&zc);
     }
     zap_cursor_fini(&zc);
-    return err == ENOENT ? 0 : err;
+    return err == ENOENT ? bad : err;
 }
 
-static int
+static void
 scan_list(scan_t *sc)
 {
+    bool again = sc->sc_nwalked != 0;
     int err;
 
     rw_enter_read(&sc->sc_dp->dp_config_lock);
     err = scan_list_dir(sc, sc->sc_dp->dp_root_dir->dd_object, 0);
     rw_exit(&sc->sc_dp->dp_config_lock);
-    return err;
+    if (err == 0 || again)
+        return;
+    cowbird_log(LOG_ERR, "scrub: not all datasets could be listed: %s", cowbird_strerror(err));
+    scan_add(sc, 0, 1);
 }
 
 static int
@@ -490,7 +514,10 @@ scan_pool(scan_t *sc)
 {
     int err = scan_objset(sc, 0);
 
-    while (err == 0 && (err = scan_list(sc)) == 0 && sc->sc_nwalked < sc->sc_ndatasets) {
+    while (err == 0) {
+        scan_list(sc);
+        if (sc->sc_nwalked == sc->sc_ndatasets)
+            break;
         while (err == 0 && sc->sc_nwalked < sc->sc_ndatasets)
             err = scan_objset(sc, sc->sc_datasets[sc->sc_nwalked++]);
     }
