@@ -343,9 +343,11 @@ fuse_mount_stop(fuse_mount_t *fm, bool force)
     int err = mount_detach(fm, force);
     if (err != 0) {
         mutex_enter(&fm->fm_lock);
-        fm->fm_stopping = false;
+        fm->fm_stopping = fm->fm_serving == 0; /* ended by itself meanwhile, and nobody was told: on with it */
+        bool ended = fm->fm_stopping;
         mutex_exit(&fm->fm_lock);
-        return err;
+        if (!ended)
+            return err;
     }
     /* Still mounted in another namespace, or files open after a forced unmount: they lose their connection. */
     if (session_join(fm, force ? 500 : KERNEL_GOES_MS))
