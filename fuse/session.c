@@ -346,6 +346,8 @@ session_start(fuse_mount_t *fm)
         err = EAGAIN;
     }
     mutex_exit(&fm->fm_lock);
+    if (err != 0)
+        (void)session_join(fm, 0); /* the caller frees fm */
     return err != 0 ? SET_ERROR(err) : 0;
 }
 
