@@ -103,12 +103,12 @@ typedef struct fuse_handle {
 
 /* Root may open a file by its number; that alone asks us nothing. */
 static int
-open_node(fuse_mount_t *fm, node_t *n)
+open_node(fuse_mount_t *fm, fuse_ino_t ino, uint64_t gen)
 {
     fuse_handle_t fh = {.fh_head = {.handle_bytes = 3 * sizeof(uint32_t), .handle_type = 0x81}};
-    fh.fh_node[0] = (uint32_t)(n->n_id >> 32);
-    fh.fh_node[1] = (uint32_t)n->n_id;
-    fh.fh_gen = (uint32_t)zpl_znode_gen(n->n_zp);
+    fh.fh_node[0] = (uint32_t)(ino >> 32);
+    fh.fh_node[1] = (uint32_t)ino;
+    fh.fh_gen = (uint32_t)gen;
     int dir = open(fm->fm_dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (dir < 0)
         return -1;
@@ -119,18 +119,17 @@ open_node(fuse_mount_t *fm, node_t *n)
 
 /*
  * The kernel asks for SEEK_DATA and SEEK_HOLE without writing dirty pages first. We make it: through a file descriptor of our own, or, without
- * the right to have one, by having it drop its pages, which it writes before. Other threads serve these writes.
+ * the right to have one, by having it drop its pages, which it writes before. Other threads serve these writes; the caller is not
+ * inside the file system, or one that drains would let neither in nor out.
  */
 static void
-write_back(fuse_mount_t *fm, node_t *n)
+write_back(fuse_mount_t *fm, fuse_ino_t ino, uint64_t gen)
 {
-    if (zpl_fs_readonly(n->n_mf->mf_zfs))
-        return;
     session_wait_begin(fm);
-    int fd = geteuid() == 0 ? open_node(fm, n) : -1;
+    int fd = geteuid() == 0 ? open_node(fm, ino, gen) : -1;
     int all = SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;
     if (fd < 0 || sync_file_range(fd, 0, 0, (unsigned)all) != 0)
-        (void)fuse_lowlevel_notify_inval_inode(fm->fm_se, n->n_id, 0, 0);
+        (void)fuse_lowlevel_notify_inval_inode(fm->fm_se, ino, 0, 0);
     if (fd >= 0)
         close(fd);
     session_wait_end(fm);
@@ -142,8 +141,13 @@ op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence, struct fuse_file
     node_t *n;
     uint64_t pos = (uint64_t)off;
     int err = whence != SEEK_DATA && whence != SEEK_HOLE ? SET_ERROR(EINVAL) : file_enter(req, ino, &n);
+    if (err == 0 && !zpl_fs_readonly(n->n_mf->mf_zfs)) {
+        uint64_t gen = zpl_znode_gen(n->n_zp);
+        node_leave(n);
+        write_back(req_mount(req), ino, gen);
+        err = file_enter(req, ino, &n);
+    }
     if (err == 0) {
-        write_back(req_mount(req), n);
         err = off < 0 ? SET_ERROR(ENXIO) : zpl_seek(n->n_zp, whence == SEEK_HOLE, &pos);
         node_leave(n);
     }
