@@ -345,6 +345,23 @@ dsl_dataset_objset(dsl_dataset_t *ds, objset_t **osp)
     return err;
 }
 
+int
+dsl_dataset_with_objset(dsl_dataset_t *ds, int (*cb)(void *arg, objset_t *os), void *arg)
+{
+    dsl_dataset_phys_t phys;
+    objset_t *os;
+    int err = 0;
+
+    rw_enter_read(&ds->ds_pool->dp_config_lock);
+    dsl_dataset_phys(ds, &phys);
+    if (phys.ds_num_children == 0 && (phys.ds_flags & DS_FLAG_INCONSISTENT))
+        err = SET_ERROR(EBUSY);
+    if (err == 0 && (err = dsl_dataset_objset_locked(ds, &os)) == 0)
+        err = cb(arg, os);
+    rw_exit(&ds->ds_pool->dp_config_lock);
+    return err;
+}
+
 void
 dsl_dataset_update_props(dsl_dataset_t *ds)
 {

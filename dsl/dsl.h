@@ -104,6 +104,9 @@ void dsl_dataset_long_rele(dsl_dataset_t *ds, const void *tag);
 bool dsl_dataset_long_held(dsl_dataset_t *ds);
 /* Its objset, opened at the first call and kept while the dataset is in memory. Snapshots' are read-only. */
 int dsl_dataset_objset(dsl_dataset_t *ds, objset_t **osp);
+/* cb(arg, objset) for one who neither owns nor long-holds ds: nothing closes the objset meanwhile (the config lock is held: cb must
+ * not take it, nor wait for a txg). EBUSY: it is being received. Else cb's answer. */
+int dsl_dataset_with_objset(dsl_dataset_t *ds, int (*cb)(void *arg, objset_t *os), void *arg);
 void dsl_dataset_name(dsl_dataset_t *ds, char *name); /* ZFS_MAX_DATASET_NAME_LEN bytes; config lock NOT needed */
 dsl_pool_t *dsl_dataset_pool(dsl_dataset_t *ds);
 uint64_t dsl_dataset_obj(dsl_dataset_t *ds);

@@ -227,19 +227,31 @@ typedef struct damage {
     uint64_t da_objset, da_object; /* of the line before */
 } damage_t;
 
+typedef struct path_arg {
+    uint64_t pa_object;
+    char pa_path[4096];
+} path_arg_t;
+
+static int
+path_cb(void *arg, objset_t *os)
+{
+    path_arg_t *pa = arg;
+    return zpl_object_path(os, pa->pa_object, pa->pa_path, sizeof(pa->pa_path));
+}
+
 /* "tank/fs:/dir/file", or numbers where there is no name. */
 static void
 damage_name(dsl_pool_t *dp, const zbookmark_t *zb, char *out, size_t n)
 {
     dsl_dataset_t *ds;
-    objset_t *os;
-    char name[NAMELEN], path[4096];
+    path_arg_t pa = {.pa_object = zb->zb_object};
+    char name[NAMELEN];
     snprintf(out, n, "<metadata>:<0x%" PRIx64 ">", zb->zb_object);
     if (zb->zb_objset == 0 || dsl_dataset_hold_obj(dp, zb->zb_objset, "damage", &ds) != 0)
         return;
     dsl_dataset_name(ds, name);
-    if (dsl_dataset_objset(ds, &os) == 0 && zb->zb_object != 0 && zpl_object_path(os, zb->zb_object, path, sizeof(path)) == 0)
-        snprintf(out, n, "%s:/%s", name, path);
+    if (zb->zb_object != 0 && dsl_dataset_with_objset(ds, path_cb, &pa) == 0)
+        snprintf(out, n, "%s:/%s", name, pa.pa_path);
     else
         snprintf(out, n, "%s:<0x%" PRIx64 ">", name, zb->zb_object);
     dsl_dataset_rele(ds, "damage");
