@@ -323,6 +323,32 @@ dsl_destroy_head_sync_impl(dsl_dataset_t *ds, dmu_tx_t *tx)
 
 /* ---- checks ---- */
 
+/* So can those that remove_clones_key() will change. A clone's origin is younger than that of its own origin's file system. */
+static int
+check_clones_key(dsl_dir_t *dd, uint64_t key)
+{
+    dsl_dataset_t *clone;
+    zap_cursor_t zc;
+    zap_attribute_t za;
+    int err = 0, end = 0;
+
+    if (dd->dd_phys.dd_clones == 0)
+        return 0;
+    for (zap_cursor_init(&zc, pool_mos(dd->dd_pool), dd->dd_phys.dd_clones);
+         err == 0 && (end = zap_cursor_retrieve(&zc, &za)) == 0; zap_cursor_advance(&zc)) {
+        if ((err = dsl_dataset_hold_obj_locked(dd->dd_pool, za.za_first_integer, __func__, &clone)) != 0)
+            break;
+        if (clone->ds_dir->dd_origin_txg <= dd->dd_origin_txg)
+            err = SET_ERROR(EIO); /* else clones could form a circle */
+        else if (clone->ds_dir->dd_origin_txg > key &&
+                 (err = dsl_deadlist_verify(dd->dd_pool, clone->ds_phys.ds_deadlist_obj)) == 0)
+            err = check_clones_key(clone->ds_dir, key);
+        dsl_dataset_rele(clone, __func__);
+    }
+    zap_cursor_fini(&zc);
+    return err != 0 ? err : end == ENOENT ? 0 : end;
+}
+
 /* All deadlists that the destroy of ds will touch can be read. Syncing thread only: dsl_impl.h, invariant 1. */
 static int
 check_deadlists(dsl_dataset_t *ds)
@@ -391,8 +417,8 @@ snapshots_check(void *arg, dmu_tx_t *tx)
             err = SET_ERROR(EBUSY);
         if (err == 0 && tx != NULL && ds->ds_phys.ds_creation_txg == dmu_tx_txg(tx))
             err = EAGAIN; /* born in this very txg */
-        if (err == 0 && tx != NULL)
-            err = check_deadlists(ds);
+        if (err == 0 && tx != NULL && (err = check_deadlists(ds)) == 0)
+            err = check_clones_key(ds->ds_dir, ds->ds_phys.ds_creation_txg);
         dsl_dataset_rele(ds, __func__);
     }
     return err;
