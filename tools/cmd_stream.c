@@ -43,8 +43,8 @@ send_tell(cmd_env_t *env, FILE *f, const char *snap, const char *from, uint64_t 
     if (script)
         fprintf(f, "%s\t%s%s%s\t%" PRIu64 "\nsize\t%" PRIu64 "\n", kind, from != NULL ? base : "", from != NULL ? "\t" : "", snap, size, size);
     else
-        fprintf(f, "%s send of %s%s%s estimated size is %s\ntotal estimated size is %s\n", kind, from != NULL ? "@" : "",
-                from != NULL ? base : "", from != NULL ? "" : snap, nicebytes(size, b), nicebytes(size, b));
+        fprintf(f, "%s%s%s%s estimated size is %s\ntotal estimated size is %s\n", from != NULL ? "send from @" : "full send of ",
+                from != NULL ? base : "", from != NULL ? " to " : "", snap, nicebytes(size, b), nicebytes(size, b));
 }
 
 static int
