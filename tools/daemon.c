@@ -11,7 +11,8 @@
  * INVARIANTS
  *  1. A client whose command ends the daemon (unmount, export) hears the exit code only when the pool is closed and unlocked: the
  *     daemon keeps that connection's answer for last.
- *  2. d_mounts is changed under d_lock; a mount is stopped outside it.
+ *  2. d_mounts is changed under d_lock; what may wait for the kernel is done outside it (a mount is stopped, daemon_each_mount), so that
+ *     other commands and signals get through. A mount with dm_users stays on the list.
  *  3. The pool is closed only when no command uses it: all that run wait in daemon_wait_closed().
  */
 #include <fcntl.h>
@@ -32,6 +33,7 @@ typedef struct daemon_mount {
     fuse_mount_t *dm_fuse;
     daemon_state_t *dm_daemon;
     bool dm_ended;        /* by itself; d_lock */
+    uint32_t dm_users;    /* commands that are at it; d_lock */
     list_node_t dm_link;  /* d_mounts */
 } daemon_mount_t;
 
@@ -39,7 +41,7 @@ struct daemon_state {
     dsl_pool_t *d_pool;
     server_t *d_server;
     kmutex_t d_lock;      /* all below */
-    kcondvar_t d_cv;      /* d_stopping, d_closed, an ended mount */
+    kcondvar_t d_cv;      /* d_stopping, d_closed, an ended mount, one without users */
     list_t d_mounts;
     bool d_stopping, d_closed;
     bool d_hurry;         /* a signal: running commands are canceled */
@@ -77,14 +79,24 @@ daemon_add_mount(daemon_state_t *d, cmd_env_t *env, const char *dataset, const c
     return 0;
 }
 
+/* d_lock held. */
+static daemon_mount_t *
+daemon_find_mount(daemon_state_t *d, const char *dir, bool ended)
+{
+    daemon_mount_t *dm = list_head(&d->d_mounts);
+    while (dm != NULL && ((dir != NULL && strcmp(fuse_mount_dir(dm->dm_fuse), dir) != 0) || (ended && !dm->dm_ended)))
+        dm = list_next(&d->d_mounts, dm);
+    return dm;
+}
+
 /* Takes one mount off the list: a given directory's, any (dir NULL), or one that ended by itself. */
 static daemon_mount_t *
 daemon_take_mount(daemon_state_t *d, const char *dir, bool ended)
 {
+    daemon_mount_t *dm;
     mutex_enter(&d->d_lock);
-    daemon_mount_t *dm = list_head(&d->d_mounts);
-    while (dm != NULL && ((dir != NULL && strcmp(fuse_mount_dir(dm->dm_fuse), dir) != 0) || (ended && !dm->dm_ended)))
-        dm = list_next(&d->d_mounts, dm);
+    while ((dm = daemon_find_mount(d, dir, ended)) != NULL && dm->dm_users != 0)
+        cv_wait(&d->d_cv, &d->d_lock);
     if (dm != NULL)
         list_remove(&d->d_mounts, dm);
     mutex_exit(&d->d_lock);
@@ -139,42 +151,56 @@ daemon_wait_closed(daemon_state_t *d)
     return err;
 }
 
+/* Invariant 2. The first error ends it. */
+static int
+daemon_each_mount(daemon_state_t *d, int (*fn)(fuse_mount_t *fm, const char *dataset), const char *dataset)
+{
+    int err = 0;
+    if (d == NULL)
+        return 0;
+    mutex_enter(&d->d_lock);
+    for (daemon_mount_t *dm = list_head(&d->d_mounts); dm != NULL && err == 0; dm = list_next(&d->d_mounts, dm)) {
+        dm->dm_users++;
+        mutex_exit(&d->d_lock);
+        err = fn(dm->dm_fuse, dataset);
+        mutex_enter(&d->d_lock);
+        if (--dm->dm_users == 0)
+            cv_broadcast(&d->d_cv);
+    }
+    mutex_exit(&d->d_lock);
+    return err;
+}
+
 int
 daemon_release(cmd_env_t *env, const char *dataset)
 {
-    daemon_state_t *d = env->daemon;
-    if (d == NULL)
-        return 0;
-    int err = 0;
-    mutex_enter(&d->d_lock);
-    for (daemon_mount_t *dm = list_head(&d->d_mounts); dm != NULL && err == 0; dm = list_next(&d->d_mounts, dm))
-        err = fuse_mount_release(dm->dm_fuse, dataset);
-    mutex_exit(&d->d_lock);
-    return err;
+    return daemon_each_mount(env->daemon, fuse_mount_release, dataset);
+}
+
+static int
+flush_one(fuse_mount_t *fm, const char *dataset)
+{
+    (void)fuse_mount_flush(fm); /* who wrote hears of an error */
+    return 0;
 }
 
 void
 daemon_flush(cmd_env_t *env)
 {
-    daemon_state_t *d = env->daemon;
-    if (d == NULL)
-        return;
-    mutex_enter(&d->d_lock);
-    for (daemon_mount_t *dm = list_head(&d->d_mounts); dm != NULL; dm = list_next(&d->d_mounts, dm))
-        (void)fuse_mount_flush(dm->dm_fuse);
-    mutex_exit(&d->d_lock);
+    (void)daemon_each_mount(env->daemon, flush_one, NULL);
+}
+
+static int
+refresh_one(fuse_mount_t *fm, const char *dataset)
+{
+    fuse_mount_refresh(fm);
+    return 0;
 }
 
 void
 daemon_refresh(cmd_env_t *env)
 {
-    daemon_state_t *d = env->daemon;
-    if (d == NULL)
-        return;
-    mutex_enter(&d->d_lock);
-    for (daemon_mount_t *dm = list_head(&d->d_mounts); dm != NULL; dm = list_next(&d->d_mounts, dm))
-        fuse_mount_refresh(dm->dm_fuse);
-    mutex_exit(&d->d_lock);
+    (void)daemon_each_mount(env->daemon, refresh_one, NULL);
 }
 
 bool
