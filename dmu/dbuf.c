@@ -142,7 +142,8 @@ dbuf_read_once(dbuf_t *db, const dnode_roots_t *r, const blkptr_t *spill, arc_bu
     if (db->db_blkid != DMU_SPILL_BLKID)
         err = dnode_read_once(dn, r, db->db_blkid, &buf);
     else if (!BP_IS_HOLE(spill))
-        err = dmu_block_read(dn->dn_objset->os_spa, spill, &zb, BP_GET_TYPE(spill), 0, 0, &buf);
+        err = dmu_block_read_since(dn->dn_objset->os_spa, spill, &zb, BP_GET_TYPE(spill), 0, 0, r->r_since,
+                                   &buf);
     if (err != 0)
         return err;
     if (buf == NULL || buf->b_size != db->db.db_size) { /* a hole, or older than the block size */

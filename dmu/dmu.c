@@ -54,7 +54,7 @@ prefetch_blocks(dnode_t *dn, const dnode_roots_t *r, uint64_t from, uint64_t to)
     for (zb.zb_blkid = from; zb.zb_blkid < to && zb.zb_blkid <= r->r_maxblkid; zb.zb_blkid++) {
         if (dnode_walk(dn, r, zb.zb_blkid, &bp) != 0)
             return;
-        arc_prefetch(dn->dn_objset->os_spa, &bp, &zb);
+        arc_prefetch_since(dn->dn_objset->os_spa, &bp, &zb, r->r_since);
     }
 }
 

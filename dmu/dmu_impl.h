@@ -204,6 +204,7 @@ bool dnode_slot_next(const void *block, uint32_t size, dnode_slot_t *sl); /* sta
 typedef struct dnode_roots { /* what a walk starts from; a copy, so that it needs no lock */
     uint8_t r_type, r_nlevels, r_nblkptr, r_indblkshift;
     uint64_t r_maxblkid, r_gen;
+    uint64_t r_since; /* spa_committed_txg() when they were copied */
     blkptr_t r_bp[3];
 } dnode_roots_t;
 void dnode_roots(dnode_t *dn, dnode_roots_t *r);        /* takes dn_mtx */
@@ -213,6 +214,9 @@ bool dnode_roots_stale(dnode_t *dn, const dnode_roots_t *r); /* synced since? Th
  * The buffer is shared: arc_buf_own() before changing it. */
 int dmu_block_read(spa_t *spa, const blkptr_t *bp, const zbookmark_t *zb, uint8_t type, uint32_t indsize, int flags,
                    arc_buf_t **bufp);
+/* The same of a pointer that the caller has had for a while: arc_read_since(). */
+int dmu_block_read_since(spa_t *spa, const blkptr_t *bp, const zbookmark_t *zb, uint8_t type, uint32_t indsize, int flags,
+                         uint64_t since, arc_buf_t **bufp);
 /* The synced pointer of a level-0 block (a hole when beyond the end); reads indirect blocks. EIO/ECKSUM. */
 int dnode_block_pointer(dnode_t *dn, uint64_t blkid, blkptr_t *bp);
 int dnode_walk(dnode_t *dn, const dnode_roots_t *r, uint64_t blkid, blkptr_t *bp); /* one try from given roots */

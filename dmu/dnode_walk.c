@@ -46,6 +46,7 @@ dnode_roots_locked(dnode_t *dn, dnode_roots_t *r)
 
     memset(r, 0, sizeof(*r));
     r->r_gen = dn->dn_sync_gen;
+    r->r_since = spa_committed_txg(dn->dn_objset->os_spa);
     if (dnp->dn_type == DMU_OT_NONE)
         return;
     r->r_type = dnp->dn_type;
@@ -79,6 +80,13 @@ int
 dmu_block_read(spa_t *spa, const blkptr_t *bp, const zbookmark_t *zb, uint8_t type, uint32_t indsize,
                int flags, arc_buf_t **bufp)
 {
+    return dmu_block_read_since(spa, bp, zb, type, indsize, flags, spa_committed_txg(spa), bufp);
+}
+
+int
+dmu_block_read_since(spa_t *spa, const blkptr_t *bp, const zbookmark_t *zb, uint8_t type, uint32_t indsize,
+                     int flags, uint64_t since, arc_buf_t **bufp)
+{
     bool ind = zb->zb_level > 0;
     arc_buf_t *buf;
     int err;
@@ -87,7 +95,7 @@ dmu_block_read(spa_t *spa, const blkptr_t *bp, const zbookmark_t *zb, uint8_t ty
         return SET_ERROR(EIO);
     if (!ind && BP_GET_LEVEL(bp) != 0)
         return SET_ERROR(EIO);
-    if ((err = arc_read(spa, bp, zb, flags, &buf)) != 0)
+    if ((err = arc_read_since(spa, bp, zb, flags, since, &buf)) != 0)
         return err == EINVAL ? SET_ERROR(EIO) : err;
     if (!BP_IS_LITTLE(bp)) {
         buf = arc_buf_own(buf);
@@ -103,7 +111,8 @@ walk_read(dnode_t *dn, const dnode_roots_t *r, const blkptr_t *bp, int level, ui
 {
     zbookmark_t zb = {dn->dn_objset->os_dsobj, dn->dn_object, level, blkid};
 
-    return dmu_block_read(dn->dn_objset->os_spa, bp, &zb, r->r_type, 1U << r->r_indblkshift, 0, bufp);
+    return dmu_block_read_since(dn->dn_objset->os_spa, bp, &zb, r->r_type, 1U << r->r_indblkshift, 0,
+                                r->r_since, bufp);
 }
 
 int

@@ -32,6 +32,7 @@ typedef struct trav {
     spa_t *tv_spa;
     uint64_t tv_objset;
     uint64_t tv_since;
+    uint64_t tv_start; /* spa_committed_txg() when the root was handed in */
     int tv_flags;
     traverse_cb_t tv_cb;
     void *tv_arg;
@@ -159,7 +160,7 @@ contents_of(const blkptr_t *bp)
 static int
 read_block(trav_t *tv, const blkptr_t *bp, const zbookmark_t *zb, arc_buf_t **bufp)
 {
-    int err = arc_read(tv->tv_spa, bp, zb, 0, bufp);
+    int err = arc_read_since(tv->tv_spa, bp, zb, 0, tv->tv_start, bufp);
     if (err != 0)
         return err;
     tv->tv_stats->ts_read++;
@@ -185,10 +186,12 @@ is_new(const trav_t *tv, const blkptr_t *bp)
 static void
 prefetch_one(trav_t *tv, const blkptr_t *bp, const zbookmark_t *zb)
 {
+    uint64_t now = spa_committed_txg(tv->tv_spa); /* less one: a scrub's root may be two txgs old */
+
     if (BP_IS_HOLE(bp) || BP_IS_EMBEDDED(bp) || bp->blk_birth <= tv->tv_since)
         return;
     if (zb->zb_level > 0 || zb->zb_object == DMU_META_DNODE_OBJECT || (tv->tv_flags & TRAVERSE_PREFETCH))
-        arc_prefetch(tv->tv_spa, bp, zb);
+        arc_prefetch_since(tv->tv_spa, bp, zb, MAX(tv->tv_start, now - MIN(now, 1)));
 }
 
 /* Pointers i .. i+WINDOW of an array; *done: how far we are. */
@@ -458,6 +461,7 @@ traverse_objset(spa_t *spa, const blkptr_t *rootbp, uint64_t dsobj, uint64_t sin
     trav_t tv = {.tv_spa = spa,
                  .tv_objset = dsobj,
                  .tv_since = since,
+                 .tv_start = spa_committed_txg(spa),
                  .tv_flags = flags,
                  .tv_cb = cb,
                  .tv_arg = arg,

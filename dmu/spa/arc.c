@@ -323,11 +323,11 @@ hdr_create(const arc_key_t *key)
 /* ---- reading ---- */
 
 static int
-read_buf(spa_t *spa, const blkptr_t *bp, const zbookmark_t *zb, arc_buf_t **bufp)
+read_buf(spa_t *spa, const blkptr_t *bp, const zbookmark_t *zb, uint64_t since, arc_buf_t **bufp)
 {
     arc_buf_t *buf =
         arc_buf_alloc((uint32_t)BP_GET_LSIZE(bp)); /* at most 32 MiB, whatever the pointer says */
-    int err = zio_read(spa, bp, buf->b_data, zb);
+    int err = zio_read_since(spa, bp, buf->b_data, zb, since);
 
     if (err != 0) {
         arc_buf_rele(buf);
@@ -417,6 +417,13 @@ lookup(const arc_key_t *key, int flags, arc_buf_t **bufp, arc_hdr_t **hdrp)
 int
 arc_read(spa_t *spa, const blkptr_t *bp, const zbookmark_t *zb, int flags, arc_buf_t **bufp)
 {
+    return arc_read_since(spa, bp, zb, flags, spa_committed_txg(spa), bufp);
+}
+
+int
+arc_read_since(spa_t *spa, const blkptr_t *bp, const zbookmark_t *zb, int flags, uint64_t since,
+               arc_buf_t **bufp)
+{
     arc_key_t key = key_of(spa, bp);
     arc_hdr_t *hdr = NULL;
 
@@ -424,13 +431,13 @@ arc_read(spa_t *spa, const blkptr_t *bp, const zbookmark_t *zb, int flags, arc_b
     if (BP_IS_HOLE(bp))
         return SET_ERROR(EINVAL);
     if (BP_IS_EMBEDDED(bp))
-        return read_buf(spa, bp, zb, bufp);
+        return read_buf(spa, bp, zb, since, bufp);
     arc_enter();
     int err = lookup(&key, flags, bufp, &hdr);
     arc_exit();
     if (err != ENOENT)
         return err;
-    err = read_buf(spa, bp, zb, bufp);
+    err = read_buf(spa, bp, zb, since, bufp);
     if (hdr != NULL) {
         arc_enter();
         reading_done(hdr, *bufp, err);
@@ -446,6 +453,7 @@ typedef struct prefetch {
     blkptr_t pf_bp;
     zbookmark_t pf_zb;
     bool pf_has_zb;
+    uint64_t pf_since;
 } prefetch_t;
 
 static void
@@ -454,7 +462,9 @@ prefetch_run(void *arg)
     prefetch_t *pf = arg;
     arc_buf_t *buf = NULL;
 
-    (void)arc_read(pf->pf_spa, &pf->pf_bp, pf->pf_has_zb ? &pf->pf_zb : NULL, 0, &buf);
+    if (spa_committed_txg(pf->pf_spa) - pf->pf_since < 2) /* it may have waited long: whose place is it now? */
+        (void)arc_read_since(pf->pf_spa, &pf->pf_bp, pf->pf_has_zb ? &pf->pf_zb : NULL, 0, pf->pf_since,
+                             &buf);
     arc_buf_rele(buf);
     ATOMIC_ADD(&pf->pf_spa->spa_prefetching, -(uint64_t)1);
     free(pf);
@@ -462,6 +472,12 @@ prefetch_run(void *arg)
 
 void
 arc_prefetch(spa_t *spa, const blkptr_t *bp, const zbookmark_t *zb)
+{
+    arc_prefetch_since(spa, bp, zb, spa_committed_txg(spa));
+}
+
+void
+arc_prefetch_since(spa_t *spa, const blkptr_t *bp, const zbookmark_t *zb, uint64_t since)
 {
     arc_key_t key = key_of(spa, bp);
 
@@ -474,7 +490,7 @@ arc_prefetch(spa_t *spa, const blkptr_t *bp, const zbookmark_t *zb)
     if (there)
         return;
     prefetch_t *pf = xmalloc(sizeof(*pf));
-    *pf = (prefetch_t){.pf_spa = spa, .pf_bp = *bp, .pf_has_zb = zb != NULL};
+    *pf = (prefetch_t){.pf_spa = spa, .pf_bp = *bp, .pf_has_zb = zb != NULL, .pf_since = since};
     if (zb != NULL)
         pf->pf_zb = *zb;
     ATOMIC_ADD(&spa->spa_prefetching, 1);

@@ -222,6 +222,12 @@ spa_taskq(spa_t *spa)
 }
 
 uint64_t
+spa_committed_txg(spa_t *spa)
+{
+    return ATOMIC_LOAD(&spa->spa_committed);
+}
+
+uint64_t
 spa_asize(spa_t *spa)
 {
     return spa->spa_asize_;

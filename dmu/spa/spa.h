@@ -166,8 +166,13 @@ void arc_set_limit(uint64_t bytes); /* default: an eighth of memory, at most 256
  * compression we do not have. zb may be NULL. */
 #define ARC_NOCACHE 1 /* do not keep it (scrub, send of cold data) */
 int arc_read(spa_t *spa, const blkptr_t *bp, const zbookmark_t *zb, int flags, arc_buf_t **bufp);
+/* The same by one who may be late: bp was part of the pool when spa_committed_txg() was since. Two commits later its place may soon
+ * be another block's: then a bad copy is not repaired any more. */
+int arc_read_since(spa_t *spa, const blkptr_t *bp, const zbookmark_t *zb, int flags, uint64_t since, arc_buf_t **bufp);
+uint64_t spa_committed_txg(spa_t *spa); /* spa.c: of the last commit; any thread */
 /* Start reading into the cache on the pool's workers; no result. */
 void arc_prefetch(spa_t *spa, const blkptr_t *bp, const zbookmark_t *zb);
+void arc_prefetch_since(spa_t *spa, const blkptr_t *bp, const zbookmark_t *zb, uint64_t since);
 /* The caller just wrote buf as bp: keep it. The buffer becomes shared. */
 void arc_insert(spa_t *spa, const blkptr_t *bp, arc_buf_t *buf);
 /* The block is freed (any txg): forget it. */

@@ -138,11 +138,13 @@ int metaslab_free_range(spa_t *spa, uint64_t off, uint64_t size);
 typedef struct zio_ctx { /* one read as it goes down a gang tree */
     spa_t *zc_spa;
     const zbookmark_t *zc_zb; /* may be NULL */
-    uint64_t zc_start;        /* txg committed when the read began: how long repairs are safe */
+    uint64_t zc_start;        /* txg committed when the read began, or the pointer was got: how long repairs are safe */
     bool zc_all;              /* look at every copy (scrub) */
     uint64_t zc_repaired;
 } zio_ctx_t;
 
+/* zio_read() of a pointer that was part of the pool when spa_committed was since. */
+int zio_read_since(spa_t *spa, const blkptr_t *bp, void *buf, const zbookmark_t *zb, uint64_t since);
 /* The physical bytes of a block: psize of them, verified, all levels of gang headers resolved. */
 int zio_read_phys(zio_ctx_t *zc, const blkptr_t *bp, void *buf, int depth);
 /* Try the copies at bp's DVAs: n bytes each that verify(arg, buf) accepts; repair the others. */

@@ -13,7 +13,8 @@
  *   1. No byte is looked at before its checksum agrees, no size or offset before bp_validate() has passed the pointer.
  *   2. A block still in the write queue is read from there.
  *   3. A copy is repaired only while it certainly still belongs to this block: the block was committed, and less than
- *      two commits happened since the read began. What the caller could reach then is freed one txg later at the
+ *      two commits happened since the read began, or since the caller got the pointer (zio_read_since): a reader of a live
+ *      file, or a prefetch in its queue, may be late. What was reachable then is freed one txg later at the
  *      earliest, and reused three after that; spa_heal_lock keeps commits from happening meanwhile.
  *
  * ZFS: module/zfs/zio.c (ZIO_READ pipeline), vdev_mirror.c (copies and repair)
@@ -179,7 +180,7 @@ zio_read_phys(zio_ctx_t *zc, const blkptr_t *bp, void *buf, int depth)
 static zio_ctx_t
 ctx_init(spa_t *spa, const zbookmark_t *zb)
 {
-    return (zio_ctx_t){.zc_spa = spa, .zc_zb = zb, .zc_start = ATOMIC_LOAD(&spa->spa_committed)};
+    return (zio_ctx_t){.zc_spa = spa, .zc_zb = zb, .zc_start = spa_committed_txg(spa)};
 }
 
 static int
@@ -236,7 +237,13 @@ read_result(zio_ctx_t *zc, int err)
 int
 zio_read(spa_t *spa, const blkptr_t *bp, void *buf, const zbookmark_t *zb)
 {
-    zio_ctx_t zc = ctx_init(spa, zb);
+    return zio_read_since(spa, bp, buf, zb, spa_committed_txg(spa));
+}
+
+int
+zio_read_since(spa_t *spa, const blkptr_t *bp, void *buf, const zbookmark_t *zb, uint64_t since)
+{
+    zio_ctx_t zc = {.zc_spa = spa, .zc_zb = zb, .zc_start = since};
     int err = gate(spa, bp);
 
     if (err == 0)
