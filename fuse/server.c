@@ -341,9 +341,9 @@ call_send(int fd, int argc, char *const *argv)
     memcpy(CMSG_DATA(c), fds, sizeof(fds));
     int size = MSG_MAX + 4096;
     (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
-    int err = sendmsg(fd, &msg, MSG_NOSIGNAL) < 0 ? SET_ERROR(errno) : 0;
+    int err = sendmsg(fd, &msg, MSG_NOSIGNAL) < 0 ? errno : 0;
     free(buf);
-    return err;
+    return err == EPIPE || err == ECONNRESET ? ECONNREFUSED : err; /* it ended just now */
 }
 
 /* The exit code, then the end of the connection: the daemon may have more to do before it counts as done. */
@@ -365,6 +365,8 @@ call_wait(int fd, const volatile int *cancel, int *code)
         }
         if (got < 0 && errno == EINTR)
             continue;
+        if (answer == SERVER_ENDS || (answer == -1 && got < 0 && errno == ECONNRESET)) /* or ended with our message unread */
+            return ECONNREFUSED;
         return answer < 0 ? SET_ERROR(ECONNRESET) : 0;
     }
 }

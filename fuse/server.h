@@ -24,6 +24,7 @@ typedef struct server_request {
     uid_t sr_uid;
     const volatile int *sr_cancel;
 } server_request_t;
+#define SERVER_ENDS (-2) /* instead of an exit code: not run, this daemon is ending; the client gets ECONNREFUSED */
 typedef int (*server_run_t)(void *arg, const server_request_t *req); /* returns the exit code */
 
 /* EADDRINUSE: another daemon answers there (a stale socket is removed). */

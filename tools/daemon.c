@@ -254,10 +254,8 @@ daemon_run(void *arg, const server_request_t *req)
     bool stopping = d->d_stopping;
     d->d_running += !stopping;
     mutex_exit(&d->d_lock);
-    if (stopping) {
-        dprintf(req->sr_fds[2], "the pool is being closed: try again\n");
-        return 1;
-    }
+    if (stopping)
+        return SERVER_ENDS; /* the client opens the pool when it is closed here */
     int code = daemon_run_env(d, req);
     mutex_enter(&d->d_lock);
     d->d_running--;
@@ -332,12 +330,12 @@ daemon_close(daemon_state_t *d)
     mutex_exit(&d->d_lock);
     while ((dm = daemon_take_mount(d, NULL, false)) != NULL)
         (void)daemon_stop_mount(d, dm, true);
+    known_daemon_clear(pool); /* before the next daemon can have the pool */
     int err = EBUSY;
     if (d->d_end == END_EXPORT)
         err = dsl_pool_export(d->d_pool);
     if (err == EBUSY)
         err = dsl_pool_close(d->d_pool);
-    known_daemon_clear(pool);
     mutex_enter(&d->d_lock);
     d->d_closed = true;
     d->d_result = err;

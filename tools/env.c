@@ -63,15 +63,17 @@ env_find_file(cmd_env_t *env, const char *pool, char *file, size_t n)
     return len < (int)n ? 0 : SET_ERROR(ENAMETOOLONG);
 }
 
-/* A command of another process may have the pool for a moment. */
+/* A command of another process may have the pool for a moment; or a daemon that begins and does not listen yet (ask: the pool's name). */
 static int
-env_open_disk(cmd_env_t *env, const char *file, int flags, disk_t *disk)
+env_open_disk(cmd_env_t *env, const char *file, int flags, const char *ask, disk_t *disk)
 {
-    int err;
+    int err, code;
     for (int waited = 0; (err = disk_open(file, flags & ENV_RDONLY ? DISK_RDONLY : 0, disk)) == EBUSY; waited += 50) {
         if (waited >= BUSY_WAIT_MS || env_canceled(env))
             break;
         usleep(50 * 1000);
+        if (ask != NULL)
+            (void)env_forward(env, ask, false, &code);
     }
     return err;
 }
@@ -89,10 +91,10 @@ env_open_failed(cmd_env_t *env, const char *pool, const char *file, int err)
 }
 
 static int
-env_open(cmd_env_t *env, const char *pool, const char *file, int flags)
+env_open(cmd_env_t *env, const char *pool, const char *file, int flags, bool ask)
 {
     disk_t disk;
-    int err = env_open_disk(env, file, flags, &disk);
+    int err = env_open_disk(env, file, flags, ask ? pool : NULL, &disk);
     if (err != 0)
         return env_open_failed(env, pool, file, err);
     dsl_set_objset_init(zpl_objset_init);
@@ -136,11 +138,12 @@ env_pool(cmd_env_t *env, const char *name, int flags, dsl_pool_t **dpp)
         return failx(env, "cannot open '%s': dataset does not exist", name);
     }
     int code;
-    if (env->file == NULL || (known_daemon_find(env->file, served, sizeof(served)) == 0 && strcmp(served, pool) == 0))
+    bool ask = env->file == NULL || (known_daemon_find(env->file, served, sizeof(served)) == 0 && strcmp(served, pool) == 0);
+    if (ask)
         (void)env_forward(env, pool, false, &code);
     if (env_find_file(env, pool, file, sizeof(file)) != 0)
         return failx(env, "cannot open '%s': no such pool '%s' (is it imported? see: cowbird pool import)", name, pool);
-    int err = env_open(env, pool, file, flags);
+    int err = env_open(env, pool, file, flags, ask);
     *dpp = env->pool;
     return err;
 }
@@ -200,7 +203,7 @@ env_file_pool(cmd_env_t *env, pool_names_t *pn)
     }
     disk_t disk;
     spa_t *spa;
-    int err = env_open_disk(env, path, ENV_RDONLY, &disk);
+    int err = env_open_disk(env, path, ENV_RDONLY, NULL, &disk);
     if (err == 0 && (err = spa_open(&disk, SPA_OPEN_RDONLY, &spa)) != 0)
         disk_close(&disk);
     if (err != 0) {
@@ -237,7 +240,7 @@ env_each_pool(cmd_env_t *env, int flags, int (*fn)(cmd_env_t *env, dsl_pool_t *d
         if (other || !env_forward(env, pn.pn_names[i], true, &one)) {
             if (env_find_file(env, pn.pn_names[i], file, sizeof(file)) != 0)
                 continue;
-            one = env_open(env, pn.pn_names[i], file, flags);
+            one = env_open(env, pn.pn_names[i], file, flags, false);
             if (one == 0)
                 one = fn(env, env->pool, arg);
             env_close(env);
