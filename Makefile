@@ -107,16 +107,31 @@ bench: all ## compare Cowbird, zfs-fuse and libfuse's passthrough (PASSTHROUGH=b
 demo: all ## a pool, files, snapshots, send and receive, explained step by step
 	@test/demo.sh
 
-FUZZERS := $(patsubst test/fuzz/%.c,build/fuzz/%,$(wildcard test/fuzz/fuzz_*.c))
+# Each target test/fuzz/fuzz_X.c runs under clang's libFuzzer, from test/fuzz/corpus/X (make fuzz), or goes through that
+# corpus once, as $(B)/replay_X (make check). What fuzzing finds lies in build/fuzz/X-*.
+FUZZ    := $(patsubst test/fuzz/fuzz_%.c,%,$(wildcard test/fuzz/fuzz_*.c))
 FUZZ_SECONDS ?= 60
+FUZZ_CF := -O1 -g -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined
+FUZZ_O  := test/fuzz/walk.o test/fuzz/image.o test/support/faultdisk.o
 fuzz: ## fuzz every reader of foreign bytes for FUZZ_SECONDS each (clang)
-	+@$(MAKE) --no-print-directory fuzz-run B=build/fuzz CC=clang \
-	    CFLAGS='-O1 -g -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined'
-fuzz-run: $(FUZZERS)
-	@for f in $(FUZZERS); do \
-	    mkdir -p $$f.corpus && (cd $$f.corpus && ../$${f##*/} -max_total_time=$(FUZZ_SECONDS) -timeout=10 . ) || exit 1; done
-build/fuzz/fuzz_%: build/fuzz/test/fuzz/fuzz_%.o build/fuzz/libzpl.a build/fuzz/libdsl.a build/fuzz/libdmu.a build/fuzz/libspa.a
-	clang $(CFLAGS) -fsanitize=fuzzer -o $@ $^ $(BLIBS)
+	@mkdir -p build/fuzz
+	@echo 'int LLVMFuzzerTestOneInput(const char *d, unsigned long n) { return 0; }' | \
+	    clang -fsanitize=fuzzer,address,undefined -x c -o build/fuzz/probe - 2>/dev/null || \
+	    { echo "make fuzz needs clang with its fuzzer runtime (libclang_rt.fuzzer); it is not here"; exit 1; }
+	+@$(MAKE) --no-print-directory fuzz-run B=build/fuzz CC=clang CFLAGS='$(FUZZ_CF)'
+fuzz-run: $(addprefix $(B)/fuzz_,$(FUZZ))
+	@for f in $(FUZZ); do echo "fuzz: $$f, $(FUZZ_SECONDS) s"; mkdir -p $(B)/corpus/$$f; \
+	    ASAN_OPTIONS=quarantine_size_mb=16 \
+	    $(B)/fuzz_$$f -max_total_time=$(FUZZ_SECONDS) -timeout=20 -max_len=65536 \
+	        -artifact_prefix=$(B)/$$f- -print_final_stats=1 $(B)/corpus/$$f test/fuzz/corpus/$$f >$(B)/$$f.log 2>&1 && \
+	        { grep '^stat::number_of_executed_units' $(B)/$$f.log; continue; }; \
+	    tail -n 60 $(B)/$$f.log; exit 1; done
+$(B)/fuzz_%: $(B)/test/fuzz/fuzz_%.o $(addprefix $(B)/,$(FUZZ_O)) $(LZPL)
+	$(CC) $(CFLAGS) -fsanitize=fuzzer -o $@ $^ $(BLIBS)
+$(B)/replay_%: $(B)/test/fuzz/fuzz_%.o $(B)/test/fuzz/replay.o $(addprefix $(B)/,$(FUZZ_O)) $(LZPL)
+	$(CC) $(CFLAGS) -o $@ $^ $(BLIBS)
+$(B)/test/fuzz/image.o: test/fuzz/pool.img
+check: $(addprefix $(B)/replay_,$(FUZZ))
 
 # ---- the rest -------------------------------------------------------------------------------------------------------
 
