@@ -544,13 +544,10 @@ dsl_dataset_snap_lookup(dsl_dataset_t *head, const char *snap, uint64_t *dsobj)
     return zap_lookup_u64(pool_mos(head->ds_pool), head->ds_phys.ds_snapnames_zapobj, snap, dsobj);
 }
 
-uint64_t
-dsl_dataset_count_snapshots(dsl_dataset_t *head)
+int
+dsl_dataset_count_snapshots(dsl_dataset_t *head, uint64_t *n)
 {
-    uint64_t n = 0;
-
-    VERIFY0(zap_count(pool_mos(head->ds_pool), head->ds_phys.ds_snapnames_zapobj, &n));
-    return n;
+    return zap_count(pool_mos(head->ds_pool), head->ds_phys.ds_snapnames_zapobj, n);
 }
 
 /* The root block is rewritten by every change, so its birth is that of the latest one. */

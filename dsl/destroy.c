@@ -383,13 +383,17 @@ dsl_destroy_snapshot_check_impl(dsl_dataset_t *ds)
 int
 dsl_destroy_head_check_impl(dsl_dataset_t *ds)
 {
+    uint64_t snapshots, children;
+    int err;
+
     if (dsl_dataset_is_snapshot(ds))
         return SET_ERROR(EINVAL);
     if (ds->ds_dir->dd_parent == NULL)
         return SET_ERROR(EBUSY);
-    if (dsl_dataset_count_snapshots(ds) > 0 || dsl_dir_count_children(ds->ds_dir) > 0)
-        return SET_ERROR(ENOTEMPTY);
-    return 0;
+    if ((err = dsl_dataset_count_snapshots(ds, &snapshots)) != 0 ||
+        (err = dsl_dir_count_children(ds->ds_dir, &children)) != 0)
+        return err == ENOENT ? SET_ERROR(EIO) : err;
+    return snapshots > 0 || children > 0 ? SET_ERROR(ENOTEMPTY) : 0;
 }
 
 /* ---- the operations ---- */

@@ -369,13 +369,10 @@ dsl_dir_undirty(dsl_dir_t *dd)
     }
 }
 
-uint64_t
-dsl_dir_count_children(dsl_dir_t *dd)
+int
+dsl_dir_count_children(dsl_dir_t *dd, uint64_t *n)
 {
-    uint64_t n = 0;
-
-    VERIFY0(zap_count(pool_mos(dd->dd_pool), dd->dd_phys.dd_child_dir_zapobj, &n));
-    return n;
+    return zap_count(pool_mos(dd->dd_pool), dd->dd_phys.dd_child_dir_zapobj, n);
 }
 
 /* ---- space ---- */

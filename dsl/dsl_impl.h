@@ -205,7 +205,7 @@ int mos_name_of(dsl_pool_t *dp, uint64_t zapobj, uint64_t value, char *name);
 bool mos_bonus_for_sync(dsl_pool_t *dp, uint64_t object, dmu_buf_t **dbp); /* false: unreadable, the pool is suspended */
 int mos_read_bonus(dsl_pool_t *dp, uint64_t object, uint8_t type, void *out, size_t n);
 void dsl_dir_sync(dsl_dir_t *dd, dmu_tx_t *tx); /* phys to its bonus */
-uint64_t dsl_dir_count_children(dsl_dir_t *dd);
+int dsl_dir_count_children(dsl_dir_t *dd, uint64_t *n);
 
 /* ---------------------------------------------------------------- dataset.c: config lock held ---- */
 
@@ -228,7 +228,7 @@ void dsl_dataset_hold_prev(dsl_dataset_t *ds); /* syncing thread: ds_prev follow
 void dsl_dataset_objset_props(dsl_dataset_t *ds, objset_props_t *op);
 int dsl_dataset_snap_lookup(dsl_dataset_t *head, const char *snap, uint64_t *dsobj); /* ENOENT */
 int dsl_dataset_snapname(dsl_dataset_t *ds, char *snap); /* of a snapshot */
-uint64_t dsl_dataset_count_snapshots(dsl_dataset_t *head);
+int dsl_dataset_count_snapshots(dsl_dataset_t *head, uint64_t *n);
 bool dsl_dataset_modified_since(dsl_dataset_t *ds, dsl_dataset_t *snap);
 /* Is earlier a snapshot before later, in the same file system or among its origins? */
 bool dsl_dataset_is_before(dsl_dataset_t *later, dsl_dataset_t *earlier);
