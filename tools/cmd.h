@@ -152,6 +152,6 @@ int cmd_pool_get(cmd_env_t *env, int argc, char **argv);
 int cmd_pool_destroy(cmd_env_t *env, int argc, char **argv);
 /* "-o name=value" options: checked, then added to props. 0, or 1 after a message. */
 int add_property(cmd_env_t *env, nvlist_t *props, const char *assignment);
-void collect_depth(dsl_pool_t *dp, const char *fs, int depth, bool snaps, int (*fn)(void *arg, const char *name), void *arg);
+int collect_depth(dsl_pool_t *dp, const char *fs, int depth, bool snaps, int (*fn)(void *arg, const char *name), void *arg);
 
 #endif

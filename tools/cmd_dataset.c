@@ -139,8 +139,9 @@ snapshot_collect(cmd_env_t *env, snap_list_t *sl, const char *name, bool recursi
     char fs[NAMELEN];
     snprintf(fs, sizeof(fs), "%.*s", (int)(at - name), name);
     sl->sl_suffix = at;
-    if (recursive)
-        collect_depth(*dpp, fs, -1, false, snap_add, sl);
+    int err = recursive ? collect_depth(*dpp, fs, -1, false, snap_add, sl) : 0;
+    if (err != 0)
+        return fail(env, err, "cannot find all below '%s'", fs);
     if (!recursive || sl->sl_count == 0)
         (void)snap_add(sl, fs);
     return 0;
@@ -305,7 +306,7 @@ cmd_inherit(cmd_env_t *env, int argc, char **argv)
         if (env_pool(env, argv[i], 0, &in.in_dp) != 0)
             return 1;
         if (recursive)
-            collect_depth(in.in_dp, argv[i], -1, false, inherit_one, &in);
+            in.in_err = collect_depth(in.in_dp, argv[i], -1, false, inherit_one, &in);
         else
             (void)inherit_one(&in, argv[i]);
         daemon_refresh(env);

@@ -82,7 +82,9 @@ plan_snapshot(void *arg, const char *snap)
     }
     if (st.dst_numclones > 0) {
         clone_search_t cs = {pl, snap};
-        collect_depth(pl->pl_dp, dsl_pool_name(pl->pl_dp), -1, false, clone_match, &cs);
+        err = collect_depth(pl->pl_dp, dsl_pool_name(pl->pl_dp), -1, false, clone_match, &cs);
+        if (err != 0)
+            pl->pl_code = fail(pl->pl_env, err, "cannot find the clones of '%s'", snap);
     }
     plan_add(pl, snap);
     return 0;
@@ -268,9 +270,11 @@ plan_operand(plan_t *pl, const char *name)
     }
     snap_spec_t sp = {pl, at + 1, 0};
     if (pl->pl_recursive)
-        collect_depth(pl->pl_dp, fs, -1, false, plan_snapshots_of, &sp);
+        err = collect_depth(pl->pl_dp, fs, -1, false, plan_snapshots_of, &sp);
     else
         (void)plan_snapshots_of(&sp, fs);
+    if (err != 0)
+        return fail(pl->pl_env, err, "cannot find all below '%s'", fs);
     if (pl->pl_code == 0 && sp.sp_found == 0)
         return failx(pl->pl_env, "could not find any snapshots to destroy; check snapshot names.");
     return pl->pl_code;

@@ -23,6 +23,7 @@ typedef struct names {
     dsl_stats_t *na_stats;
     size_t na_count, na_room;
     const select_t *na_select;
+    int na_err; /* of the last operand */
 } names_t;
 
 static int
@@ -98,12 +99,13 @@ walk_dataset(walk_t *wa, const char *name, int depth)
     return err == ENOENT ? 0 : err;
 }
 
-/* A dataset and what is below it to a depth (negative: all), file systems each followed by their snapshots when asked. */
-void
+/* A dataset and what is below it to a depth (negative: all), file systems each followed by their snapshots when asked. The first error
+ * ends it. */
+int
 collect_depth(dsl_pool_t *dp, const char *fs, int depth, bool snaps, int (*fn)(void *arg, const char *name), void *arg)
 {
     walk_t wa = {dp, depth, snaps, fn, arg, 0};
-    (void)walk_dataset(&wa, fs, depth);
+    return walk_dataset(&wa, fs, depth);
 }
 
 /* Snapshots given as operands, or asked for by type, are listed with the file systems named. */
@@ -128,7 +130,7 @@ collect_operand(names_t *na, const char *name)
         (void)dsl_for_each_snapshot(na->na_dp, name, add_stats, na);
         return;
     }
-    collect_depth(na->na_dp, name, depth, snaps, add_stats, na);
+    na->na_err = collect_depth(na->na_dp, name, depth, snaps, add_stats, na);
 }
 
 /* ---- list ---- */
@@ -243,6 +245,8 @@ list_pool(cmd_env_t *env, dsl_pool_t *dp, void *arg)
     collect_operand(&na, dsl_pool_name(dp));
     list_sort(&na, li);
     int code = list_print(&na, li);
+    if (na.na_err != 0)
+        code = fail(env, na.na_err, "cannot list all of '%s'", dsl_pool_name(dp));
     free(na.na_stats);
     return code;
 }
@@ -292,6 +296,9 @@ collect_operands(cmd_env_t *env, names_t *na, int n, char **operands)
             code = fail(env, err, "cannot open '%s'", operands[i]);
         else
             collect_operand(na, operands[i]);
+        if (na->na_err != 0)
+            code = fail(env, na->na_err, "cannot list all below '%s'", operands[i]);
+        na->na_err = 0;
     }
     return code;
 }

@@ -219,7 +219,8 @@ cmd_pool_destroy(cmd_env_t *env, int argc, char **argv)
         env->pool = NULL;
     if (err != 0)
         return failx(env, "cannot destroy '%s': %s", pool, cowbird_strerror(err));
-    known_remove(pool);
+    if (env->file == NULL)
+        known_remove(pool);
     return 0;
 }
 

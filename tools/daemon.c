@@ -653,6 +653,7 @@ cmd_pool_export(cmd_env_t *env, int argc, char **argv)
     }
     if (err != 0)
         return failx(env, "cannot export '%s': %s", pool, err == EBUSY ? "pool is busy" : cowbird_strerror(err));
-    known_remove(pool);
+    if (env->file == NULL)
+        known_remove(pool);
     return 0;
 }

@@ -193,6 +193,16 @@ file_identify(file_disk_t *fd)
     return fd->fd_size < SPA_MINDEVSIZE ? SET_ERROR(EOVERFLOW) : 0;
 }
 
+/* The very file that was locked, whatever its name means by now. -1: not possible. */
+static int
+open_direct(int fd)
+{
+    char path[32];
+
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+    return open(path, O_RDWR | O_DIRECT | O_CLOEXEC);
+}
+
 static int
 file_open(const char *path, int flags, file_disk_t *fd)
 {
@@ -207,7 +217,7 @@ file_open(const char *path, int flags, file_disk_t *fd)
     if (err != 0)
         close(fd->fd_fd);
     else
-        fd->fd_direct = rdonly ? -1 : open(path, O_RDWR | O_DIRECT | O_CLOEXEC);
+        fd->fd_direct = rdonly ? -1 : open_direct(fd->fd_fd);
     return err;
 }
 
