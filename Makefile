@@ -130,6 +130,7 @@ $(B)/fuzz_%: $(B)/test/fuzz/fuzz_%.o $(addprefix $(B)/,$(FUZZ_O)) $(LZPL)
 	$(CC) $(CFLAGS) -fsanitize=fuzzer -o $@ $^ $(BLIBS)
 $(B)/replay_%: $(B)/test/fuzz/fuzz_%.o $(B)/test/fuzz/replay.o $(addprefix $(B)/,$(FUZZ_O)) $(LZPL)
 	$(CC) $(CFLAGS) -o $@ $^ $(BLIBS)
+$(B)/tool_fuzzseed: BLIBS += -Wl,--wrap=zio_compress_data
 $(B)/test/fuzz/image.o: test/fuzz/pool.img
 check: $(addprefix $(B)/replay_,$(FUZZ))
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * fuzz_image.h - the pool of fuzz_pool.c, kept beside it as pool.img: the sectors in use, deflated.
+ * fuzz_image.h - the pool of fuzz_pool.c, kept beside it as pool.img: the sectors in use, under zstd.
  *
  *     size of the disk | n | offset[n] | sector[n]         little-endian, words of 64 bits
  *

@@ -10,7 +10,7 @@
  *     bit 3: the rest of the input is the configuration in all labels
  *
  * "Where" counts in the sectors that are in use, first those of label 0 (fuzz_image.h; the others' stay out). The pool was
- * written mostly without checksums, so that a changed block is believed.
+ * written mostly without checksums and compression, so that a changed block is believed.
  */
 #include "faultdisk.h"
 #include "fuzz.h"

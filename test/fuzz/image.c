@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* image.c - see fuzz_image.h. The image is part of the program, so that this runs from any folder. */
-#include <zlib.h>
+#include <zstd.h>
 #include "fuzz_image.h"
 
 extern const uint8_t fuzz_pool_img[], fuzz_pool_img_end[];
@@ -20,10 +20,10 @@ image_load(void)
 {
     static image_t im;
     uint8_t *plain = xmalloc(MAX_IMAGE);
-    uLongf n = MAX_IMAGE;
     uint64_t *w = (uint64_t *)(void *)plain;
 
-    VERIFY(uncompress(plain, &n, fuzz_pool_img, (uLong)(fuzz_pool_img_end - fuzz_pool_img)) == Z_OK);
+    size_t n = ZSTD_decompress(plain, MAX_IMAGE, fuzz_pool_img, (size_t)(fuzz_pool_img_end - fuzz_pool_img));
+    VERIFY(!ZSTD_isError(n));
     im.im_size = w[0];
     im.im_n = (uint32_t)w[1];
     VERIFY(n == 16 + (uint64_t)im.im_n * (8 + IMAGE_SECTOR));
