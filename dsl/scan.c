@@ -31,6 +31,7 @@
 #define SCAN_REPORT_NS 200000000ULL
 #define SCAN_SUSPECTS  64 /* looked at at the latest when there are so many */
 #define SCAN_RETRIES   5
+#define SCAN_STALE_ERRORS 100
 
 #define SCAN_STALE (-2) /* a callback's answer: the root has become too old */
 
@@ -46,7 +47,9 @@ typedef struct scan {
     uint64_t sc_ndatasets, sc_nwalked;
     uint64_t sc_dsobj;    /* being walked; 0: the MOS */
     uint64_t sc_root_txg; /* last synced txg when its root was taken */
-    zbookmark_t sc_resume;
+    zbookmark_t sc_resume; /* the last one visited, if any was */
+    bool sc_visited;
+    unsigned sc_stale_errors; /* in a row */
     kmutex_t sc_lock; /* below */
     kcondvar_t sc_cv;
     uint64_t sc_inflight;
@@ -350,7 +353,10 @@ scan_visit(void *arg, const traverse_block_t *tb)
     scan_t *sc = arg;
     const blkptr_t *bp = tb->tb_bp;
 
+    if (memcmp(&sc->sc_resume, &tb->tb_zb, sizeof(tb->tb_zb)) != 0)
+        sc->sc_stale_errors = 0; /* it gets on */
     sc->sc_resume = tb->tb_zb;
+    sc->sc_visited = true;
     if (scan_canceled(sc))
         return SET_ERROR(EINTR);
     if (last_synced(sc) - sc->sc_root_txg >= 2)
@@ -407,8 +413,13 @@ scan_walk(scan_t *sc, uint64_t *since, bool first)
         *since = own; /* and keep to it: a snapshot taken meanwhile makes it later */
     *since = MIN(*since, own);
     err = traverse_objset(sc->sc_spa, &root, sc->sc_dsobj, *since, TRAVERSE_PRE | TRAVERSE_HARD,
-                          first ? NULL : &sc->sc_resume, scan_visit, sc, NULL);
-    return err == 0 || err == SCAN_STALE || err == EINTR ? err : scan_damaged(sc, err);
+                          sc->sc_visited ? &sc->sc_resume : NULL, scan_visit, sc, NULL);
+    if (err == 0 || err == SCAN_STALE || err == EINTR)
+        return err;
+    /* What an old root points to may be something else by now: that is no damage. */
+    if (last_synced(sc) - sc->sc_root_txg >= 2 && sc->sc_stale_errors++ < SCAN_STALE_ERRORS)
+        return SCAN_STALE;
+    return scan_damaged(sc, err);
 }
 
 static int
@@ -418,6 +429,8 @@ scan_objset(scan_t *sc, uint64_t dsobj)
     int err;
 
     sc->sc_dsobj = dsobj;
+    sc->sc_visited = false;
+    sc->sc_stale_errors = 0;
     err = scan_walk(sc, &since, true);
     while (err == SCAN_STALE)
         err = scan_walk(sc, &since, false);
