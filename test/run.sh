@@ -94,11 +94,12 @@ if [ -z "$unit_only" ]; then
     wait
     for name in "${names[@]}"; do report "$name"; done
     if [ "${SANITIZERS:-1}" = 1 ]; then
-        for san in asan tsan; do
-            sanitizer $san >"$out/$san.log"
-            echo 0 >"$out/$san.rc"
-            report $san
+        for san in asan tsan; do # side by side: each runs its programs one after the other
+            { sanitizer $san >"$out/$san.log"; echo 0 >"$out/$san.rc"; } &
         done
+        wait
+        report asan
+        report tsan
     fi
 fi
 
