@@ -16,7 +16,7 @@ cleanup() {
     local p
     for p in one two; do timeout 20 "$cowbird" unmount $p >/dev/null 2>&1 || true; done
     for p in /proc/[0-9]*; do # a daemon that did not end by itself
-        if [ "$p/exe" -ef "$cowbird" ] && tr '\0' '\n' <"$p/environ" 2>/dev/null | grep -qxF "COWBIRD_RUNDIR=$COWBIRD_RUNDIR"; then
+        if [ "$p/exe" -ef "$cowbird" ] && { tr '\0' '\n' <"$p/environ"; } 2>/dev/null | grep -qxF "COWBIRD_RUNDIR=$COWBIRD_RUNDIR"; then
             kill -9 "${p#/proc/}" 2>/dev/null || true
         fi
     done

@@ -83,7 +83,7 @@ cowbird_pids() {
     exe=$(readlink -f "$COWBIRD")
     for p in /proc/[0-9]*; do
         [ "$p/exe" -ef "$exe" ] || continue
-        tr '\0' '\n' <"$p/environ" 2>/dev/null | grep -qxF "XDG_RUNTIME_DIR=$RUN" && echo "${p#/proc/}"
+        { tr '\0' '\n' <"$p/environ"; } 2>/dev/null | grep -qxF "XDG_RUNTIME_DIR=$RUN" && echo "${p#/proc/}"
     done
     return 0
 }
