@@ -10,7 +10,7 @@
 #include <check.h>
 #include <stdio.h>
 
-static uint64_t seed = 88172645463325252ull;
+static __thread uint64_t seed = 88172645463325252ull;
 
 static uint64_t
 rnd(void)
