@@ -90,7 +90,7 @@ unit-bins: $(UNIT)
 check-layers: ## no #include points up the layers
 	@test/layers.sh
 
-SAN_ENV := CK_TIMEOUT_MULTIPLIER=10 ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 \
+SAN_ENV := UNIT_LIMIT=1800 CK_TIMEOUT_MULTIPLIER=10 ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 \
            UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 TSAN_OPTIONS=die_after_fork=0:halt_on_error=1
 
 asan: ## unit tests under the address and undefined-behaviour sanitizers
