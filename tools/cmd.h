@@ -103,6 +103,12 @@ table_t *table_new(int columns, bool script);
 void table_head(table_t *t, int col, const char *title, bool right);
 void table_cell(table_t *t, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void table_print(table_t *t, FILE *f); /* and free */
+/* A property's title: its short form in the table (ends with NULLs), else its name in capitals, in buf of TITLE_MAX. */
+#define TITLE_MAX 64
+typedef struct title {
+    const char *ti_prop, *ti_title;
+} title_t;
+const char *column_title(const title_t *titles, const char *prop, char *buf);
 
 /* ---- progress.c ---- bytes, rate and ETA on a terminal, silence in a pipe ---- */
 typedef struct progress progress_t;

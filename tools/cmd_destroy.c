@@ -16,7 +16,7 @@
 typedef struct plan {
     cmd_env_t *pl_env;
     dsl_pool_t *pl_dp;
-    bool pl_recursive, pl_clones, pl_dryrun, pl_verbose, pl_script, pl_force;
+    bool pl_recursive, pl_clones, pl_dryrun, pl_verbose, pl_script;
     char **pl_names; /* in order */
     int pl_count, pl_room;
     const char *pl_below; /* for pl_obstacles */
@@ -291,8 +291,7 @@ cmd_destroy(cmd_env_t *env, int argc, char **argv)
         case 'd':
             return failx(env, "deferred destroy is not supported yet");
         case 'f':
-            pl.pl_force = true;
-            break;
+            break; /* unmounting by force: what has open files is never taken away here */
         case 'n':
             pl.pl_dryrun = true;
             break;

@@ -72,7 +72,6 @@ typedef struct walk {
     bool wa_snaps;
     int (*wa_fn)(void *arg, const char *name);
     void *wa_arg;
-    int wa_err;
 } walk_t;
 
 static int
@@ -104,7 +103,7 @@ walk_dataset(walk_t *wa, const char *name, int depth)
 int
 collect_depth(dsl_pool_t *dp, const char *fs, int depth, bool snaps, int (*fn)(void *arg, const char *name), void *arg)
 {
-    walk_t wa = {dp, depth, snaps, fn, arg, 0};
+    walk_t wa = {dp, depth, snaps, fn, arg};
     return walk_dataset(&wa, fs, depth);
 }
 
@@ -195,33 +194,20 @@ list_sort(names_t *na, const list_args_t *li)
     na->na_room = na->na_count;
 }
 
-static const char *
-column_title(const char *prop, char *buf)
-{
-    static const char *const titles[][2] = {{"available", "AVAIL"}, {"referenced", "REFER"}, {"compressratio", "RATIO"},
-                                            {"usedbysnapshots", "USEDSNAP"}, {"usedbydataset", "USEDDS"},
-                                            {"usedbychildren", "USEDCHILD"}, {"usedbyrefreservation", "USEDREFRESERV"},
-                                            {"logicalused", "LUSED"}, {"logicalreferenced", "LREFER"},
-                                            {"compression", "COMPRESS"}, {"recordsize", "RECSIZE"}, {"readonly", "RDONLY"},
-                                            {"reservation", "RESERV"}, {"refreservation", "REFRESERV"}};
-    for (size_t i = 0; i < ARRAY_SIZE(titles); i++) {
-        if (strcmp(titles[i][0], prop) == 0)
-            return titles[i][1];
-    }
-    size_t n = MIN(strlen(prop), (size_t)63);
-    for (size_t i = 0; i < n; i++)
-        buf[i] = (char)(prop[i] >= 'a' && prop[i] <= 'z' ? prop[i] - 32 : prop[i]);
-    buf[n] = '\0';
-    return buf;
-}
+static const title_t list_titles[] = {{"available", "AVAIL"}, {"referenced", "REFER"}, {"compressratio", "RATIO"},
+                                      {"usedbysnapshots", "USEDSNAP"}, {"usedbydataset", "USEDDS"},
+                                      {"usedbychildren", "USEDCHILD"}, {"usedbyrefreservation", "USEDREFRESERV"},
+                                      {"logicalused", "LUSED"}, {"logicalreferenced", "LREFER"},
+                                      {"compression", "COMPRESS"}, {"recordsize", "RECSIZE"}, {"readonly", "RDONLY"},
+                                      {"reservation", "RESERV"}, {"refreservation", "REFRESERV"}, {NULL, NULL}};
 
 static int
 list_print(names_t *na, const list_args_t *li)
 {
-    char titles[MAX_COLUMNS][64];
+    char titles[MAX_COLUMNS][TITLE_MAX];
     table_t *t = table_new(li->li_ncolumns, li->li_script);
     for (int c = 0; c < li->li_ncolumns; c++)
-        table_head(t, c, column_title(li->li_columns[c], titles[c]), value_is_numeric(li->li_columns[c]));
+        table_head(t, c, column_title(list_titles, li->li_columns[c], titles[c]), value_is_numeric(li->li_columns[c]));
     for (size_t i = 0; i < na->na_count; i++) {
         for (int c = 0; c < li->li_ncolumns; c++) {
             value_t v;

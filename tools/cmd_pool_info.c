@@ -74,34 +74,21 @@ typedef struct pool_list {
     char *pl_columns;
 } pool_list_t;
 
-static const char *
-pool_title(const char *prop, char *buf)
-{
-    static const char *const titles[][2] = {{"allocated", "ALLOC"}, {"checkpoint", "CKPOINT"}, {"expandsize", "EXPANDSZ"},
-                                            {"fragmentation", "FRAG"}, {"capacity", "CAP"}, {"dedupratio", "DEDUP"}};
-    for (size_t i = 0; i < ARRAY_SIZE(titles); i++) {
-        if (strcmp(titles[i][0], prop) == 0)
-            return titles[i][1];
-    }
-    size_t i = 0;
-    for (; prop[i] != '\0' && i < 31; i++)
-        buf[i] = (char)(prop[i] >= 'a' && prop[i] <= 'z' ? prop[i] - 32 : prop[i]);
-    buf[i] = '\0';
-    return buf;
-}
+static const title_t pool_titles[] = {{"allocated", "ALLOC"}, {"checkpoint", "CKPOINT"}, {"expandsize", "EXPANDSZ"},
+                                      {"fragmentation", "FRAG"}, {"capacity", "CAP"}, {"dedupratio", "DEDUP"}, {NULL, NULL}};
 
 static int
 list_one(cmd_env_t *env, dsl_pool_t *dp, void *arg)
 {
     const pool_list_t *pl = arg;
-    char *text = xstrdup(pl->pl_columns), *save, titles[32][32], v[NAMELEN];
+    char *text = xstrdup(pl->pl_columns), *save, titles[32][TITLE_MAX], v[NAMELEN];
     char *cols[32];
     int n = 0, code = 0;
     for (char *p = strtok_r(text, ",", &save); p != NULL && n < 32; p = strtok_r(NULL, ",", &save))
         cols[n++] = p;
     table_t *t = table_new(MAX(n, 1), pl->pl_script);
     for (int i = 0; i < n; i++) {
-        table_head(t, i, pool_title(cols[i], titles[i]), strcmp(cols[i], "name") != 0 && strcmp(cols[i], "altroot") != 0);
+        table_head(t, i, column_title(pool_titles, cols[i], titles[i]), strcmp(cols[i], "name") != 0 && strcmp(cols[i], "altroot") != 0);
         if (pool_value(dp, cols[i], pl->pl_exact, v, sizeof(v)))
             table_cell(t, "%s", v);
         else

@@ -141,6 +141,20 @@ nicetime(uint64_t seconds, char *buf, size_t n)
 
 /* ---- tables ---- */
 
+const char *
+column_title(const title_t *titles, const char *prop, char *buf)
+{
+    for (const title_t *t = titles; t->ti_prop != NULL; t++) {
+        if (strcmp(t->ti_prop, prop) == 0)
+            return t->ti_title;
+    }
+    size_t n = MIN(strlen(prop), (size_t)TITLE_MAX - 1);
+    for (size_t i = 0; i < n; i++)
+        buf[i] = (char)(prop[i] >= 'a' && prop[i] <= 'z' ? prop[i] - 32 : prop[i]);
+    buf[n] = '\0';
+    return buf;
+}
+
 struct table {
     int t_columns;
     bool t_script;
