@@ -23,6 +23,7 @@ broken=()
 for t in "$B"/test_*; do
     if [ ! -x "$t" ] || [ ! -f "$t" ]; then continue; fi
     [ -e "test/$(basename "$t").c" ] || continue # left over from a test that was renamed
+    began=$SECONDS
     timeout -k 5 "${UNIT_LIMIT:-600}" "$t" >"$out/log" 2>&1 </dev/null
     rc=$?
     line=$(grep -aE '^[0-9]+%: Checks: [0-9]+, Failures: [0-9]+, Errors: [0-9]+$' "$out/log" | tail -n 1)
@@ -34,10 +35,10 @@ for t in "$B"/test_*; do
         checks=$((checks + 1)) errors=$((errors + 1))
         line="no totals, exit $rc"
     fi
-    echo "$(basename "$t"): $line"
+    echo "$(basename "$t"): $line ($((SECONDS - began)) s)"
     if [ $rc != 0 ]; then
         broken+=("$(basename "$t")")
-        tail -n 40 "$out/log" | sed 's/^/#   /'
+        { head -n 60 "$out/log"; echo ...; tail -n 10 "$out/log"; } | sed 's/^/#   /'
     fi
 done
 
@@ -48,8 +49,10 @@ start() { # NAME COMMAND...
     local name=$1
     shift
     {
+        local began=$SECONDS
         timeout -k 20 "${SCRIPT_LIMIT:-600}" "$@" >"$out/$name.log" 2>&1 </dev/null
         echo $? >"$out/$name.rc"
+        echo "# $name: $((SECONDS - began)) s" >>"$out/$name.log"
     } &
     names+=("$name")
 }
@@ -72,7 +75,7 @@ report() {
 
 sanitizer() { # asan|tsan: one claim
     if env -u MAKEFLAGS -u MFLAGS -u CI make -j"$JOBS" "$1"; then echo "ok - $1: unit tests run clean"
-    else echo "not ok - $1: unit tests do not run clean"; fi 2>&1 | tail -n 60
+    else echo "not ok - $1: unit tests do not run clean"; fi 2>&1 | tail -n 120
 }
 
 names=()

@@ -211,12 +211,15 @@ int
 main(void)
 {
     Suite *s = suite_create("zap_stress");
-    TCase *t = tcase_create("zap_stress");
-    tcase_set_timeout(t, 300);
-    tcase_add_checked_fixture(t, setup, teardown);
-    tcase_add_loop_test(t, damage, 0, 2);
-    tcase_add_test(t, threads);
-    tcase_add_loop_test(t, speed, 0, 2);
-    suite_add_tcase(s, t);
+    TCase *alone = tcase_create("alone"), *together = tcase_create("together");
+    tcase_set_timeout(alone, 300);
+    tcase_add_checked_fixture(alone, setup, teardown);
+    tcase_add_loop_test(alone, damage, 0, 2);
+    tcase_add_loop_test(alone, speed, 0, 2);
+    tcase_set_timeout(together, 120);
+    tcase_add_checked_fixture(together, setup, teardown);
+    tcase_add_test(together, threads);
+    suite_add_tcase(s, alone);
+    suite_add_tcase(s, together);
     return minipool_run(s);
 }

@@ -24,7 +24,7 @@ typedef struct minipool {
     txg_state_t *mp_ts;
     objset_t *mp_os;
     blkptr_t mp_root;
-    bool mp_create; /* for the syncing thread: make mp_os */
+    _Atomic bool mp_create; /* for the syncing thread: make mp_os */
     dmu_objset_type_t mp_type;
 } minipool_t;
 
