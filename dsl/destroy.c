@@ -443,9 +443,11 @@ snapshots_sync(void *arg, dmu_tx_t *tx)
 }
 
 int
-dsl_destroy_snapshots(dsl_pool_t *dp, const char *const *names, int n, int *failed)
+dsl_destroy_snapshots(dsl_pool_t *dp, const char *const *names, int n, bool defer, int *failed)
 {
     destroy_arg_t da = {dp, names, n, 0};
+    if (defer)
+        return SET_ERROR(ENOTSUP);
     int err = dsl_sync_task(dp, snapshots_check, snapshots_sync, &da, 10 * n, DSL_SPACE_RESERVED);
 
     if (failed != NULL)

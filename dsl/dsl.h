@@ -149,12 +149,70 @@ int dsl_create(dsl_pool_t *dp, const char *name, dmu_objset_type_t type, const n
 /* n names "fs@snap", all or none, in one txg. EEXIST, ENOENT, ENOSPC; *failed (may be NULL) the index of the name to blame. */
 int dsl_snapshot(dsl_pool_t *dp, const char *const *names, int n, const nvlist_t *props, int *failed);
 int dsl_clone(dsl_pool_t *dp, const char *origin, const char *name, const nvlist_t *props);
-/* Snapshots, all or none, any order. EBUSY held or owned; EEXIST has clones; ENOENT. */
-int dsl_destroy_snapshots(dsl_pool_t *dp, const char *const *names, int n, int *failed);
-/* A head (file system or clone) without snapshots and children. EBUSY owned, ENOTEMPTY has snapshots or children. */
+/*
+ * Snapshots, all or none, any order. EBUSY held or owned; EEXIST has clones; ENOENT. defer: one that has clones or holds is marked
+ * instead (DS_FLAG_DEFER_DESTROY) and goes with the last of them.
+ */
+int dsl_destroy_snapshots(dsl_pool_t *dp, const char *const *names, int n, bool defer, int *failed);
+/* Bytes that destroying exactly these snapshots would give back, together; what `destroy -nv` says. */
+int dsl_destroy_space(dsl_pool_t *dp, const char *const *names, int n, uint64_t *bytes);
+/* A head (file system or clone) without snapshots and children. EBUSY owned, ENOTEMPTY has snapshots or children. The name is gone on
+ * return; a large one's blocks are freed over the following txgs (feature async_destroy), crash or not. */
 int dsl_destroy_head(dsl_pool_t *dp, const char *name);
-/* The latest snapshot's state again. EBUSY owned; ESRCH no snapshot. Used by receive's clean-up; the command comes with issue 3. */
-int dsl_rollback(dsl_pool_t *dp, const char *fs);
+
+/* The state of snap ("fs@snap", which must be the latest; NULL: whichever is) again. EXDEV not the latest; EBUSY owned; ESRCH no
+ * snapshot. A mounted one is suspended meanwhile (dsl_pool_set_suspend). ZFS: dsl_dataset_rollback */
+int dsl_rollback(dsl_pool_t *dp, const char *fs, const char *snap);
+
+/* promote.c. The clone takes over its origin and all snapshots before it, the other file system becomes the clone. EINVAL no clone;
+ * EEXIST a snapshot's name is on both sides (conflict: its short name, may be NULL); EDQUOT, ENOSPC. ZFS: dsl_dataset_promote */
+int dsl_promote(dsl_pool_t *dp, const char *clone, char *conflict);
+
+/* rename.c. ENOENT no such dataset, or no parent; EEXIST; EXDEV another pool; EINVAL below itself, or the pool's root; ENAMETOOLONG
+ * itself or something below; EDQUOT the new parents' quotas. Works on mounted ones. ZFS: dsl_dir_rename */
+int dsl_rename(dsl_pool_t *dp, const char *from, const char *to);
+/* fs@from becomes fs@to; recursive: in every file system below fs that has it, in one txg. ZFS: dsl_dataset_rename_snapshot */
+int dsl_rename_snapshot(dsl_pool_t *dp, const char *fs, const char *from, const char *to, bool recursive);
+
+/* hold.c: user holds. All or none. hold: EEXIST has this tag already; E2BIG the tag is too long. release: ESRCH no such tag; a
+ * snapshot marked for deferred destroy goes with its last hold. cb: tag and when (s since 1970). ZFS: dsl_userhold.c */
+int dsl_hold(dsl_pool_t *dp, const char *const *snaps, int n, const char *tag, int *failed);
+int dsl_release(dsl_pool_t *dp, const char *const *snaps, int n, const char *tag, int *failed);
+int dsl_for_each_hold(dsl_pool_t *dp, const char *snap, int (*cb)(void *arg, const char *tag, uint64_t when), void *arg);
+
+/* bookmark.c: "fs#mark", the birth time of a snapshot (or bookmark) that may be gone. All or none. EEXIST; EINVAL another file system's;
+ * ENOTSUP the feature is off. ZFS: dsl_bookmark.c */
+typedef struct dsl_bookmark {
+    uint64_t db_guid, db_createtxg, db_creation; /* of the snapshot */
+} dsl_bookmark_t;
+int dsl_bookmark(dsl_pool_t *dp, const char *const *marks, const char *const *sources, int n, int *failed);
+int dsl_destroy_bookmarks(dsl_pool_t *dp, const char *const *marks, int n, int *failed);
+int dsl_bookmark_get(dsl_pool_t *dp, const char *mark, dsl_bookmark_t *bm);
+int dsl_for_each_bookmark(dsl_pool_t *dp, const char *fs, dsl_name_cb_t cb, void *arg); /* whole names, oldest first */
+
+/* stats.c. Bytes referenced by to (a head or snapshot) that were written after from ("fs@snap", "fs#mark"): `written@SNAP`. EXDEV */
+int dsl_space_written(dsl_pool_t *dp, const char *from, const char *to, uint64_t *bytes);
+
+/* diff.c. Objects that differ between a snapshot and a later state (snapshot or head) of the same file system: cb gets ranges of object
+ * numbers, freed or (perhaps) changed. EXDEV. What they are called is fuse/zpl_diff.c's. ZFS: dmu_diff.c */
+int dmu_diff(dsl_pool_t *dp, const char *from, const char *to, int (*cb)(void *arg, uint64_t first, uint64_t last, bool freed), void *arg);
+
+/* history.c: what was done to the pool, in a ring in the MOS. log: a command line, from open context, waits for its txg. Internal events come by
+ * themselves, with the dataset and txg. read: oldest first; each an nvlist with ZFS's names. ZFS: spa_history.c */
+int dsl_history_log(dsl_pool_t *dp, const char *command);
+int dsl_history_read(dsl_pool_t *dp, int (*cb)(void *arg, const nvlist_t *event), void *arg);
+
+/*
+ * Whoever shows heads to programs lends the owned ones out while their contents are exchanged (rollback, receive into a mounted one).
+ * suspend: the requests inside fs end, new ones wait, the dataset is disowned: EBUSY when that cannot be. resume: it is owned again, with the
+ * contents it now has; files of before that are no more give ESTALE. From the thread that called the operation, no locks held.
+ */
+typedef struct dsl_suspend_ops {
+    int (*so_suspend)(void *arg, const char *fs);
+    void (*so_resume)(void *arg, const char *fs);
+    void *so_arg;
+} dsl_suspend_ops_t;
+void dsl_pool_set_suspend(dsl_pool_t *dp, const dsl_suspend_ops_t *ops); /* NULL: nobody does */
 
 /* ---------------------------------------------------------------- prop.c: properties ---- */
 
@@ -177,7 +235,12 @@ int dsl_prop_check(const char *name, const char *value, const char **reason);
 int dsl_prop_get(dsl_pool_t *dp, const char *ds, const char *prop, char *value, size_t n, dsl_prop_source_t *src, char *setpoint);
 int dsl_prop_get_u64(dsl_pool_t *dp, const char *ds, const char *prop, uint64_t *value);
 int dsl_prop_set(dsl_pool_t *dp, const char *ds, const nvlist_t *props); /* name -> string; all or none, one txg */
-int dsl_prop_inherit(dsl_pool_t *dp, const char *ds, const char *prop);
+/* As a receive leaves them: they count below local values, and stay when a local value is given up. NULL: none were received. */
+int dsl_prop_set_received(dsl_pool_t *dp, const char *ds, const nvlist_t *props);
+/* received: the received value counts again (`inherit -S`), if there is one. */
+int dsl_prop_inherit(dsl_pool_t *dp, const char *ds, const char *prop, bool received);
+/* The received value as text, whether it counts or not. ENOENT */
+int dsl_prop_get_received(dsl_pool_t *dp, const char *ds, const char *prop, char *value, size_t n);
 /* Names of user properties (containing ':') visible at ds. */
 int dsl_prop_for_each_user(dsl_pool_t *dp, const char *ds, dsl_name_cb_t cb, void *arg);
 /* Called (from any thread, no locks held) after properties of a dataset or a parent changed. */
@@ -208,47 +271,93 @@ typedef struct stream_error {
 #define DMU_SEND_LARGE_BLOCK 1 /* -L: blocks over 128 KiB stay whole */
 #define DMU_SEND_EMBED       2 /* -e: embedded blocks stay embedded */
 #define DMU_SEND_COMPRESSED  4 /* -c: compressed blocks go as they lie on disk */
+#define DMU_SEND_SAVED       8 /* -S: the partly received state of tosnap (a file system's name) */
 typedef struct dmu_send_args {
     const char *dsa_tosnap;       /* "fs@snap" */
-    const char *dsa_fromsnap;     /* "fs@snap" of the same file system (or its origin), or NULL */
+    const char *dsa_from;         /* "fs@snap" of the same file system (or its origin), or "fs#mark"; NULL: all */
     bool dsa_fromorigin;          /* a clone, as an increment on its origin */
     int dsa_fd;
     uint64_t *dsa_off;            /* grows with every byte written (atomic store) */
     const volatile int *dsa_cancel; /* may be NULL */
     uint32_t dsa_flags;           /* DMU_SEND_* */
+    uint64_t dsa_resumeobj, dsa_resumeoff; /* go on there (resume token); 0: from the start */
     traverse_stats_t dsa_stats;   /* out */
 } dmu_send_args_t;
 /* EINVAL not a snapshot, or both sources given; EXDEV the source is no earlier snapshot of the same file system; EINTR canceled;
  * EPIPE the reader went away; EIO/ECKSUM damage. ZFS: dmu_send.c */
 int dmu_send(dsl_pool_t *dp, dmu_send_args_t *args);
-/* Bytes a stream would have, about. */
+/* Bytes the stream would have, within 5 percent, without reading the data. */
 int dmu_send_estimate(dsl_pool_t *dp, const dmu_send_args_t *args, uint64_t *bytes);
+
+/* send_package.c: everything `send -R`, `-I` and `-p` write: one package of several streams, END after it. ZFS: libzfs_sendrecv.c */
+typedef struct dmu_send_package_args {
+    dmu_send_args_t dpa_send;  /* tosnap, from (NULL: full), fd, off, cancel, flags */
+    bool dpa_replicate;        /* -R: everything below, with snapshots, clones, properties */
+    bool dpa_intermediate;     /* -I: each snapshot between from and tosnap as a step of its own */
+    bool dpa_props;            /* -p; with replicate always */
+    bool dpa_backup;           /* -b: received values instead of the ones that count */
+    bool dpa_holds;            /* -h */
+    bool dpa_skip_missing;     /* -s, with replicate: file systems without tosnap are left out; else ENOENT */
+    bool dpa_dryrun;           /* count, write nothing */
+    void (*dpa_said)(void *arg, const char *from, const char *to, uint64_t bytes); /* before each stream; may be NULL */
+    void *dpa_arg;
+} dmu_send_package_args_t;
+int dmu_send_package(dsl_pool_t *dp, dmu_send_package_args_t *args);
 
 struct dmu_replay_record; /* stream.h */
 typedef struct dmu_recv_cookie dmu_recv_cookie_t;
+typedef struct dmu_recv_args {
+    const char *rva_tofs, *rva_tosnap;          /* rva_tosnap: without '@' */
+    const struct dmu_replay_record *rva_begin;  /* as read from the stream, in its own byte order */
+    int rva_fd;                                 /* what follows BEGIN (its payload first) */
+    uint64_t *rva_off;
+    const volatile int *rva_cancel;
+    bool rva_force;                             /* -F: rolled back, or (full) replaced */
+    bool rva_resumable;                         /* -s: what was received stays when the stream breaks */
+    bool rva_heal;                              /* -c: damaged blocks of tofs@tosnap are written anew; nothing else changes */
+    const char *rva_origin;                     /* snapshot's name for clone streams; NULL: found by guid */
+    const nvlist_t *rva_props;                  /* -o: set in the txg that ends the receive; NULL: none */
+} dmu_recv_args_t;
 /*
- * tofs: where to; tosnap: the snapshot's name without '@'. begin: BEGIN as read from the stream, in its own byte order. origin: a snapshot's name for clone streams (NULL: found
- * by guid). EINVAL/ENOTSUP bad or unknown stream; ENOENT parent; EEXIST; ENODEV no matching snapshot; ETXTBSY changed since and !force;
- * EBUSY mounted or in use. On success the dataset is owned and inconsistent until _end or the clean-up in _stream's failure.
+ * The three steps of a receive of one snapshot. begin: EINVAL/ENOTSUP bad or unknown stream; ENOENT parent; EEXIST; ENODEV no matching
+ * snapshot; ETXTBSY changed since and no force; EBUSY in use; EXDEV origin of another pool. On success the dataset is inconsistent, and owned (offline), or
+ * a hidden clone is (fs/%SNAP, online: tofs is mounted and stays in use), until _end or the clean-up in _stream's failure.
+ * _stream: the records through END; any error: everything is as before (resumable: kept, with a token), the cookie is gone.
+ * _end: EBUSY someone holds it. ZFS: dmu_recv.c
  */
-int dmu_recv_begin(dsl_pool_t *dp, const char *tofs, const char *tosnap, const struct dmu_replay_record *begin, bool force, const char *origin,
-                   stream_error_t *se, dmu_recv_cookie_t **drcp);
-/* The records after BEGIN, through END. Any error: everything is as before, the cookie is gone. ZFS: dmu_recv.c */
-int dmu_recv_stream(dmu_recv_cookie_t *drc, int fd, uint64_t *off, const volatile int *cancel, stream_error_t *se);
+int dmu_recv_begin(dsl_pool_t *dp, const dmu_recv_args_t *args, stream_error_t *se, dmu_recv_cookie_t **drcp);
+int dmu_recv_stream(dmu_recv_cookie_t *drc, stream_error_t *se);
 int dmu_recv_end(dmu_recv_cookie_t *drc);
-/* After opening for writing: what a crash left of receives goes, as if they had failed. */
+/* After opening for writing: what a crash left of receives goes, as if they had failed; resumable ones stay. */
 int dsl_recv_cleanup(dsl_pool_t *dp);
+/* The property receive_resume_token of a partly received dataset ("1-..."); ENOENT: it is none. And what a token says. EINVAL */
+#define RESUME_TOKEN_MAX 4096
+typedef struct dsl_resume {
+    uint64_t dr_object, dr_offset, dr_bytes, dr_toguid, dr_fromguid;
+    uint32_t dr_flags; /* DMU_SEND_* */
+    char dr_toname[ZFS_MAX_DATASET_NAME_LEN];
+} dsl_resume_t;
+int dsl_resume_token(dsl_pool_t *dp, const char *fs, char *token);
+int dsl_resume_parse(const char *token, dsl_resume_t *dr);
+/* receive -A: a partly received state is thrown away. EINVAL there is none */
+int dsl_recv_abort(dsl_pool_t *dp, const char *fs);
 
-/* All of `receive` for one stream: reads BEGIN, maps names, begin + stream + end. name: "fs" or "fs@snap"; with use_last ("-e") or
- * drop_first ("-d") as zfs receive. received (may be NULL): the snapshot's full name (after an error: the one it
- * was about, or empty), ZFS_MAX_DATASET_NAME_LEN bytes. */
+/*
+ * receive.c: all of `receive` for one stream or package: names, properties, renames, deletions. received (may be NULL): the snapshot's full
+ * name (the last one of a package; after an error: the one it was about, or empty), ZFS_MAX_DATASET_NAME_LEN bytes.
+ */
 typedef struct dmu_receive_args {
-    const char *dra_target;
-    bool dra_force, dra_drop_first, dra_use_last, dra_dryrun;
+    const char *dra_target;  /* "fs" or "fs@snap" */
+    bool dra_force, dra_drop_first, dra_use_last, dra_dryrun; /* -F -d -e -n */
+    bool dra_resumable, dra_heal;                             /* -s -c */
     const char *dra_origin;
+    const nvlist_t *dra_props;         /* -o: these count at the top and below, whatever the stream says */
+    const char *const *dra_exclude;    /* -x: names, NULL-terminated; or NULL */
     int dra_fd;
     uint64_t *dra_off;
     const volatile int *dra_cancel;
+    void (*dra_said)(void *arg, const char *line); /* -v: one line per thing done; may be NULL */
+    void *dra_arg;
 } dmu_receive_args_t;
 int dmu_receive(dsl_pool_t *dp, const dmu_receive_args_t *args, char *received, stream_error_t *se);
 

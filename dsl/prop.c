@@ -464,11 +464,13 @@ dsl_prop_set(dsl_pool_t *dp, const char *name, const nvlist_t *props)
 }
 
 int
-dsl_prop_inherit(dsl_pool_t *dp, const char *name, const char *prop)
+dsl_prop_inherit(dsl_pool_t *dp, const char *name, const char *prop, bool received)
 {
     prop_arg_t pa = {dp, name, NULL, prop};
     const dsl_prop_desc_t *d = dsl_prop_lookup(prop);
 
+    if (received)
+        return SET_ERROR(ENOTSUP);
     if (d == NULL && !prop_is_user(prop))
         return SET_ERROR(EINVAL);
     if (d != NULL && (!d->pd_settable || prop_is_create_only(prop)))

@@ -111,6 +111,10 @@ static int
 receive_one(receive_t *rc, const dmu_replay_record_t *wire, const struct drr_begin *b)
 {
     const dmu_receive_args_t *args = rc->rc_args;
+    dmu_recv_args_t rva = {.rva_tofs = rc->rc_fs, .rva_tosnap = rc->rc_snap, .rva_begin = wire, .rva_fd = args->dra_fd,
+                           .rva_off = rc->rc_progress, .rva_cancel = args->dra_cancel, .rva_force = args->dra_force,
+                           .rva_resumable = args->dra_resumable, .rva_heal = args->dra_heal, .rva_origin = args->dra_origin,
+                           .rva_props = args->dra_props};
     dmu_recv_cookie_t *drc;
     char text[sizeof(rc->rc_se->se_text)];
     int err = stream_check_begin(b, text);
@@ -122,10 +126,9 @@ receive_one(receive_t *rc, const dmu_replay_record_t *wire, const struct drr_beg
         return err;
     err = make_parents(rc);
     if (err == 0)
-        err = dmu_recv_begin(rc->rc_dp, rc->rc_fs, rc->rc_snap, wire, args->dra_force, args->dra_origin,
-                             rc->rc_se, &drc);
+        err = dmu_recv_begin(rc->rc_dp, &rva, rc->rc_se, &drc);
     if (err == 0)
-        err = dmu_recv_stream(drc, args->dra_fd, rc->rc_progress, args->dra_cancel, rc->rc_se);
+        err = dmu_recv_stream(drc, rc->rc_se);
     return err != 0 ? err : dmu_recv_end(drc);
 }
 

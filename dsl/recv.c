@@ -16,7 +16,7 @@
  *     before. (So a clone without one is not received into: there the question would have no answer.)
  *  3. The flag goes and the snapshot comes in one txg: no crash leaves one without the other.
  *
- * Typical use:  dmu_recv_begin(dp, fs, snap, &begin, ..., &drc);  dmu_recv_stream(drc, fd, ...);  dmu_recv_end(drc);
+ * Typical use:  dmu_recv_begin(dp, &args, se, &drc);  dmu_recv_stream(drc, se);  dmu_recv_end(drc);
  * ZFS: dmu_recv_begin(), dmu_recv_end(), dmu_recv_cleanup_ds() in dmu_recv.c.
  */
 #include <stdio.h>
@@ -195,14 +195,13 @@ recv_begin_sync(void *arg, dmu_tx_t *tx)
 }
 
 static int
-cookie_create(dsl_pool_t *dp, const char *tofs, const char *tosnap, const dmu_replay_record_t *begin,
-              stream_error_t *se, dmu_recv_cookie_t **drcp)
+cookie_create(dsl_pool_t *dp, const dmu_recv_args_t *args, stream_error_t *se, dmu_recv_cookie_t **drcp)
 {
     dmu_recv_cookie_t *drc = xzalloc(sizeof(*drc));
-    dmu_replay_record_t host = *begin;
+    dmu_replay_record_t host = *args->rva_begin;
     char text[sizeof(se->se_text)];
     bool swap;
-    int err = drr_begin_order(begin, &swap);
+    int err = drr_begin_order(args->rva_begin, &swap);
 
     if (err == 0 && swap)
         drr_byteswap(&host, DRR_BEGIN);
@@ -216,12 +215,15 @@ cookie_create(dsl_pool_t *dp, const char *tofs, const char *tosnap, const dmu_re
         return err;
     }
     drc->drc_dp = dp;
-    drc->drc_wire = *begin;
+    drc->drc_wire = *args->rva_begin;
+    drc->drc_fd = args->rva_fd;
+    drc->drc_off = args->rva_off;
+    drc->drc_cancel = args->rva_cancel;
     drc->drc_drrb = host.drr_u.drr_begin;
     drc->drc_features = DMU_GET_FEATUREFLAGS(drc->drc_drrb.drr_versioninfo);
     drc->drc_full = drc->drc_drrb.drr_fromguid == 0;
-    snprintf(drc->drc_tofs, sizeof(drc->drc_tofs), "%s", tofs);
-    snprintf(drc->drc_tosnap, sizeof(drc->drc_tosnap), "%s", tosnap);
+    snprintf(drc->drc_tofs, sizeof(drc->drc_tofs), "%s", args->rva_tofs);
+    snprintf(drc->drc_tosnap, sizeof(drc->drc_tosnap), "%s", args->rva_tosnap);
     *drcp = drc;
     return 0;
 }
@@ -252,7 +254,7 @@ recv_force(recv_begin_t *rb, dsl_pool_t *dp)
     err = recv_begin_check(rb, NULL);
     rw_exit(&dp->dp_config_lock);
     if (err == 0)
-        err = dsl_rollback(dp, rb->rb_drc->drc_tofs);
+        err = dsl_rollback(dp, rb->rb_drc->drc_tofs, NULL);
     rb->rb_force = false;
     return err;
 }
@@ -286,10 +288,9 @@ recv_begin(recv_begin_t *rb, dsl_pool_t *dp)
 }
 
 int
-dmu_recv_begin(dsl_pool_t *dp, const char *tofs, const char *tosnap, const dmu_replay_record_t *begin,
-               bool force, const char *origin, stream_error_t *se, dmu_recv_cookie_t **drcp)
+dmu_recv_begin(dsl_pool_t *dp, const dmu_recv_args_t *args, stream_error_t *se, dmu_recv_cookie_t **drcp)
 {
-    recv_begin_t rb = {.rb_force = force, .rb_origin = origin, .rb_se = se};
+    recv_begin_t rb = {.rb_force = args->rva_force, .rb_origin = args->rva_origin, .rb_se = se};
     int err;
 
     *drcp = NULL;
@@ -297,9 +298,11 @@ dmu_recv_begin(dsl_pool_t *dp, const char *tofs, const char *tosnap, const dmu_r
         memset(se, 0, sizeof(*se));
     if (dsl_pool_readonly(dp))
         return stream_fail(se, SET_ERROR(EROFS), 0, 0, "the pool is read-only");
-    err = check_names(tofs, tosnap, se);
+    if (args->rva_resumable || args->rva_heal || args->rva_props != NULL)
+        return stream_fail(se, SET_ERROR(ENOTSUP), 0, 0, "not there yet");
+    err = check_names(args->rva_tofs, args->rva_tosnap, se);
     if (err == 0)
-        err = cookie_create(dp, tofs, tosnap, begin, se, &rb.rb_drc);
+        err = cookie_create(dp, args, se, &rb.rb_drc);
     if (err != 0)
         return err;
     err = recv_begin(&rb, dp);
@@ -359,7 +362,7 @@ dmu_recv_end(dmu_recv_cookie_t *drc)
 static void
 undo(dsl_pool_t *dp, const char *fs, bool newfs)
 {
-    int err = newfs ? dsl_destroy_head(dp, fs) : dsl_rollback(dp, fs); /* which drops the flag, too */
+    int err = newfs ? dsl_destroy_head(dp, fs) : dsl_rollback(dp, fs, NULL); /* which drops the flag, too */
 
     if (err != 0)
         cowbird_log(LOG_WARNING, "cannot clean up after the failed receive into %s: %s", fs,

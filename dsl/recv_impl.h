@@ -16,6 +16,9 @@ struct dmu_recv_cookie {
     dmu_replay_record_t drc_wire; /* BEGIN, in its own order */
     struct drr_begin drc_drrb;    /* in host order */
     uint64_t drc_features;
+    int drc_fd;
+    uint64_t *drc_off;                /* may be NULL */
+    const volatile int *drc_cancel;   /* likewise */
     bool drc_newfs; /* the dataset did not exist before: destroyed on failure; else rolled back */
     bool drc_full;  /* no source */
     char drc_tofs[ZFS_MAX_DATASET_NAME_LEN];

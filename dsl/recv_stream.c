@@ -128,7 +128,7 @@ recv_records(dmu_recv_cookie_t *drc, recv_reader_t *rr, stream_error_t *se)
 }
 
 int
-dmu_recv_stream(dmu_recv_cookie_t *drc, int fd, uint64_t *off, const volatile int *cancel, stream_error_t *se)
+dmu_recv_stream(dmu_recv_cookie_t *drc, stream_error_t *se)
 {
     recv_reader_t *rr = xzalloc(sizeof(*rr));
     stream_error_t dummy;
@@ -139,7 +139,7 @@ dmu_recv_stream(dmu_recv_cookie_t *drc, int fd, uint64_t *off, const volatile in
         se = &dummy;
     memset(se, 0, sizeof(*se));
     drc->drc_order = (stream_order_t){.sd_swap = drc->drc_wire.drr_u.drr_begin.drr_magic != DRR_MAGIC};
-    err = stream_in_start(&rr->rr_in, fd, off, cancel, se, &drc->drc_wire, &payload);
+    err = stream_in_start(&rr->rr_in, drc->drc_fd, drc->drc_off, drc->drc_cancel, se, &drc->drc_wire, &payload);
     free(payload); /* nothing in it is needed: resuming, redaction and encryption are not done */
     if (err == 0) {
         rr->rr_in.in_se = &rr->rr_se;

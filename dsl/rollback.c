@@ -51,9 +51,11 @@ rollback_sync(void *arg, dmu_tx_t *tx)
 }
 
 int
-dsl_rollback(dsl_pool_t *dp, const char *fs)
+dsl_rollback(dsl_pool_t *dp, const char *fs, const char *snap)
 {
     rollback_arg_t ra = {.ra_pool = dp};
+    if (snap != NULL)
+        return SET_ERROR(ENOTSUP);
     int err = dsl_dataset_own(dp, fs, true, &ra, &ra.ra_ds);
 
     if (err != 0)

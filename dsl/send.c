@@ -98,10 +98,10 @@ source_resolve_from(dsl_pool_t *dp, const dmu_send_args_t *args, send_source_t *
     dsl_dataset_t *from;
     int err;
 
-    if (args->dsa_fromsnap == NULL && origin == 0)
+    if (args->dsa_from == NULL && origin == 0)
         return 0;
     err = origin != 0 ? dsl_dataset_hold_obj(dp, origin, args, &from)
-                      : dsl_dataset_hold(dp, args->dsa_fromsnap, args, &from);
+                      : dsl_dataset_hold(dp, args->dsa_from, args, &from);
     if (err != 0)
         return err;
     err = source_from(dp, ss, from);
@@ -189,7 +189,7 @@ source_resolve(dsl_pool_t *dp, const dmu_send_args_t *args, send_source_t *ss)
     int err;
 
     memset(ss, 0, sizeof(*ss));
-    if (args->dsa_fromsnap != NULL && args->dsa_fromorigin)
+    if (args->dsa_from != NULL && args->dsa_fromorigin)
         return SET_ERROR(EINVAL);
     err = dsl_dataset_hold(dp, args->dsa_tosnap, ss, &ss->ss_ds);
     if (err != 0)

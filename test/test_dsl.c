@@ -93,13 +93,13 @@ START_TEST(errors)
     ck_assert_int_eq(dsl_destroy_head(tp->tp_dp, "tank/a"), ENOTEMPTY);
     OK(dsl_dataset_own(tp->tp_dp, "tank/a", false, tp, &ds));
     ck_assert_int_eq(dsl_dataset_own(tp->tp_dp, "tank/a", false, tp, &ds2), EBUSY);
-    ck_assert_int_eq(dsl_rollback(tp->tp_dp, "tank/a"), EBUSY);
+    ck_assert_int_eq(dsl_rollback(tp->tp_dp, "tank/a", NULL), EBUSY);
     dsl_dataset_disown(ds, tp);
     OK(dsl_dataset_hold(tp->tp_dp, "tank/a@x", tp, &ds));
     dsl_dataset_long_hold(ds, tp);
-    ck_assert_int_eq(dsl_destroy_snapshots(tp->tp_dp, x, 1, NULL), EBUSY);
+    ck_assert_int_eq(dsl_destroy_snapshots(tp->tp_dp, x, 1, false, NULL), EBUSY);
     dsl_dataset_long_rele(ds, tp);
-    OK(dsl_destroy_snapshots(tp->tp_dp, x, 1, NULL)); /* a plain hold does not keep it */
+    OK(dsl_destroy_snapshots(tp->tp_dp, x, 1, false, NULL)); /* a plain hold does not keep it */
     dsl_dataset_rele(ds, tp);
     OK(dsl_destroy_head(tp->tp_dp, "tank/a"));
     ck_assert_int_eq(dsl_destroy_head(tp->tp_dp, "tank/a"), ENOENT);
@@ -216,7 +216,7 @@ START_TEST(properties)
     set_prop("tank/a", "quota", "1G", ENOTSUP);
     set_prop("tank/a", "checksum", "sha256", ENOTSUP);
     set_prop("tank/a", "checksum", "on", 0);
-    OK(dsl_prop_inherit(tp->tp_dp, "tank/a", "compression"));
+    OK(dsl_prop_inherit(tp->tp_dp, "tank/a", "compression", false));
     expect_prop("tank/a", "compression", "on", PROP_SRC_DEFAULT, "");
     tp_reopen(tp);
     expect_prop("tank/a/b", "com.example:note", "hello", PROP_SRC_INHERITED, "tank/a");
@@ -422,7 +422,7 @@ START_TEST(threads)
         OK(dsl_snapshot(tp->tp_dp, both, 2, NULL, NULL));
         OK(dsl_clone(tp->tp_dp, "tank/a@s", "tank/c", NULL));
         OK(dsl_destroy_head(tp->tp_dp, "tank/c"));
-        OK(dsl_destroy_snapshots(tp->tp_dp, both, 2, NULL));
+        OK(dsl_destroy_snapshots(tp->tp_dp, both, 2, false, NULL));
     }
     __atomic_store_n(&stop, 1, __ATOMIC_RELAXED);
     for (int i = 0; i < 3; i++)

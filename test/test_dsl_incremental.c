@@ -107,7 +107,7 @@ static cost_t
 measure(dsl_pool_t *dp, const char *from, const char *to)
 {
     uint64_t off = 0;
-    dmu_send_args_t args = {.dsa_tosnap = to, .dsa_fromsnap = from, .dsa_off = &off};
+    dmu_send_args_t args = {.dsa_tosnap = to, .dsa_from = from, .dsa_off = &off};
     spa_stats_t a, b;
 
     args.dsa_fd = open("/dev/null", O_WRONLY);

@@ -416,7 +416,7 @@ static int
 send_error(dsl_pool_t *dp, const char *to, const char *from, bool fromorigin, int fd)
 {
     dmu_send_args_t args = {
-        .dsa_tosnap = to, .dsa_fromsnap = from, .dsa_fromorigin = fromorigin, .dsa_fd = fd};
+        .dsa_tosnap = to, .dsa_from = from, .dsa_fromorigin = fromorigin, .dsa_fd = fd};
 
     return dmu_send(dp, &args);
 }
@@ -449,7 +449,7 @@ START_TEST(test_send_errors)
     close(p[0]);
     ck_assert_int_eq(send_error(dp, "a/fs@2", NULL, false, p[1]), EPIPE);
     const char *snap = "a/fs@2";
-    ck_assert_int_eq(dsl_destroy_snapshots(dp, &snap, 1, NULL), 0); /* nothing holds it any more */
+    ck_assert_int_eq(dsl_destroy_snapshots(dp, &snap, 1, false, NULL), 0); /* nothing holds it any more */
     close(p[1]);
     close(null);
     ck_assert_int_eq(dsl_pool_close(dp), 0);
@@ -666,11 +666,11 @@ hostile_try(damage_t *d, streamfile_t *sf, uint64_t rec, int field, uint64_t val
     int err = receive_bytes(d->d_dp, inc ? "b/fs" : "b/new", data, size, &se);
     if (err == 0 && inc) {
         const char *snap = "b/fs@2";
-        ck_assert_int_eq(dsl_destroy_snapshots(d->d_dp, &snap, 1, NULL), 0);
-        ck_assert_int_eq(dsl_rollback(d->d_dp, "b/fs"), 0);
+        ck_assert_int_eq(dsl_destroy_snapshots(d->d_dp, &snap, 1, false, NULL), 0);
+        ck_assert_int_eq(dsl_rollback(d->d_dp, "b/fs", NULL), 0);
     } else if (err == 0) {
         const char *snap = "b/new@1";
-        ck_assert_int_eq(dsl_destroy_snapshots(d->d_dp, &snap, 1, NULL), 0);
+        ck_assert_int_eq(dsl_destroy_snapshots(d->d_dp, &snap, 1, false, NULL), 0);
         ck_assert_int_eq(dsl_destroy_head(d->d_dp, "b/new"), 0);
     } else {
         ck_assert_msg(se.se_text[0] != '\0', "%s: no text", what);

@@ -198,7 +198,7 @@ live(void *arg)
             (void)dsl_snapshot(dp, &snap, 1, NULL, NULL);
         snprintf(name, sizeof(name), "p/fs@live%u", (i + 80) % 200);
         if (i % 40 == 0)
-            (void)dsl_destroy_snapshots(dp, &snap, 1, NULL);
+            (void)dsl_destroy_snapshots(dp, &snap, 1, false, NULL);
     }
     dsl_dataset_rele(ds, dp);
     return NULL;

@@ -108,7 +108,7 @@ START_TEST(snapshot_holds_space)
         free_all("tank/a");
         ck_assert_int_eq(fill("tank/a", UINT64_MAX, &n), ENOSPC);
         ck_assert_uint_lt(n, 8 << 20);
-        OK(dsl_destroy_snapshots(tp->tp_dp, s, 1, NULL));
+        OK(dsl_destroy_snapshots(tp->tp_dp, s, 1, false, NULL));
     }
     free_all("tank/a");
     ck_assert_int_eq(fill("tank/a", UINT64_MAX, &n), ENOSPC);
@@ -186,7 +186,7 @@ START_TEST(freed_over_txgs)
     tp_sync(tp);
     dsl_pool_space(tp->tp_dp, &avail, &before);
     ck_assert_uint_gt(before, 20 << 20);
-    OK(dsl_destroy_snapshots(tp->tp_dp, s, 1, NULL));
+    OK(dsl_destroy_snapshots(tp->tp_dp, s, 1, false, NULL));
     tp_reopen(tp);
     dsl_pool_space(tp->tp_dp, &avail, &used);
     ck_assert_uint_lt(used, 2 << 20);

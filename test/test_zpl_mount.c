@@ -137,7 +137,7 @@ START_TEST(test_snapshot)
     expect(sroot, "f", "one");
     FAILS(ENOENT, zpl_lookup(sroot, "g", &zp));
     FAILS(EROFS, zpl_mknod(sroot, "x", S_IFREG, 0, &cred, &zp));
-    FAILS(EBUSY, dsl_destroy_snapshots(dp, &snaps[0], 1, &failed));
+    FAILS(EBUSY, dsl_destroy_snapshots(dp, &snaps[0], 1, false, &failed));
     expect(root, "f", "six");
     unmount(snap, sroot);
     unmount(zfs, root);
@@ -146,7 +146,7 @@ START_TEST(test_snapshot)
     expect(sroot, "f", "two");
     expect(sroot, "g", "new");
     unmount(snap, sroot);
-    OK(dsl_destroy_snapshots(dp, snaps, 2, &failed));
+    OK(dsl_destroy_snapshots(dp, snaps, 2, false, &failed));
 }
 END_TEST
 

@@ -277,7 +277,7 @@ static int
 inherit_one(void *arg, const char *name)
 {
     inherit_args_t *in = arg;
-    int err = strchr(name, '@') != NULL ? 0 : dsl_prop_inherit(in->in_dp, name, in->in_prop);
+    int err = strchr(name, '@') != NULL ? 0 : dsl_prop_inherit(in->in_dp, name, in->in_prop, false);
     in->in_err = in->in_err != 0 ? in->in_err : err;
     return err;
 }

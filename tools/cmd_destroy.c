@@ -196,7 +196,7 @@ static int
 destroy_snapshots(plan_t *pl, int from, int to)
 {
     int failed = 0;
-    int err = dsl_destroy_snapshots(pl->pl_dp, (const char *const *)pl->pl_names + from, to - from, &failed);
+    int err = dsl_destroy_snapshots(pl->pl_dp, (const char *const *)pl->pl_names + from, to - from, false, &failed);
     if (err == 0)
         return 0;
     failed = failed >= 0 && failed < to - from ? failed : 0;

@@ -62,7 +62,7 @@ send_run(cmd_env_t *env, const char *snap, const send_opts_t *so)
     if (so->so_from != NULL)
         send_from_name(snap, so->so_from, from, sizeof(from));
     dmu_send_args_t args = {.dsa_tosnap = snap,
-                            .dsa_fromsnap = so->so_from != NULL ? from : NULL,
+                            .dsa_from = so->so_from != NULL ? from : NULL,
                             .dsa_flags = so->so_flags,
                             .dsa_fd = env->fd_out,
                             .dsa_off = &off,
@@ -72,7 +72,7 @@ send_run(cmd_env_t *env, const char *snap, const send_opts_t *so)
     if (err != 0)
         return send_fail(env, snap, err);
     if (so->so_dryrun || so->so_verbose || so->so_script)
-        send_tell(env, so->so_dryrun ? env->out : env->err, snap, args.dsa_fromsnap, size, so->so_script);
+        send_tell(env, so->so_dryrun ? env->out : env->err, snap, args.dsa_from, size, so->so_script);
     if (so->so_dryrun)
         return 0;
     progress_t *p = progress_start(env, "sent", &off, size);

@@ -125,7 +125,7 @@ receive_all(uint8_t flags)
 static int
 destroy_snapshot(void *arg, const char *name)
 {
-    return dsl_destroy_snapshots(dp, &name, 1, NULL);
+    return dsl_destroy_snapshots(dp, &name, 1, false, NULL);
 }
 
 static int

@@ -266,7 +266,7 @@ int
 tp_destroy_ds(testpool_t *tp, model_fs_t *mf)
 {
     const char *names[] = {mf->mf_name};
-    int err = is_snapshot(mf) ? dsl_destroy_snapshots(tp->tp_dp, names, 1, NULL)
+    int err = is_snapshot(mf) ? dsl_destroy_snapshots(tp->tp_dp, names, 1, false, NULL)
                               : dsl_destroy_head(tp->tp_dp, mf->mf_name);
 
     if (err == 0)
@@ -279,7 +279,7 @@ tp_rollback(testpool_t *tp, model_fs_t *fs)
 {
     model_fs_t *last = NULL;
     size_t n = strlen(fs->mf_name);
-    int err = dsl_rollback(tp->tp_dp, fs->mf_name);
+    int err = dsl_rollback(tp->tp_dp, fs->mf_name, NULL);
 
     for (int i = 0; i < MAX_FS; i++) {
         model_fs_t *mf = &tp->tp_fs[i];

@@ -87,7 +87,7 @@ static inline uint8_t *
 send_bytes(dsl_pool_t *dp, const char *to, const char *from, uint32_t flags, uint64_t *size)
 {
     uint64_t off = 0, estimate;
-    dmu_send_args_t args = {.dsa_tosnap = to, .dsa_fromsnap = from, .dsa_flags = flags, .dsa_off = &off};
+    dmu_send_args_t args = {.dsa_tosnap = to, .dsa_from = from, .dsa_flags = flags, .dsa_off = &off};
 
     args.dsa_fd = memfd_create("sent", 0);
     int err = dmu_send(dp, &args);

@@ -148,7 +148,7 @@ save_streams(dsl_pool_t *dp, const char *name, const char *from, const char *to,
     for (int i = 0; i < 2; i++) {
         uint64_t off = 0;
         dmu_send_args_t args = {.dsa_tosnap = i == 0 ? from : to,
-                                .dsa_fromsnap = i == 0 || clone ? NULL : from,
+                                .dsa_from = i == 0 || clone ? NULL : from,
                                 .dsa_fromorigin = i == 1 && clone,
                                 .dsa_fd = fd,
                                 .dsa_off = &off,
@@ -277,7 +277,7 @@ main(int argc, char **argv)
     save_streams(dp, "corpus/stream/packed", "fz/z@1", "fz/z@2", false,
                  DMU_SEND_LARGE_BLOCK | DMU_SEND_EMBED | DMU_SEND_COMPRESSED);
     save_nvlists(dp);
-    OK(dsl_destroy_snapshots(dp, gone, 2, NULL)); /* the fewer, the more inputs per second */
+    OK(dsl_destroy_snapshots(dp, gone, 2, false, NULL)); /* the fewer, the more inputs per second */
     OK(dsl_destroy_head(dp, "fz/z"));
     OK(dsl_pool_close(dp));
     save_image(path);
