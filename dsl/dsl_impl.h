@@ -141,6 +141,7 @@ struct dsl_pool {
     void (*dp_prop_listener)(void *arg);
     void *dp_prop_listener_arg;
     dsl_scan_progress_t dp_scan;   /* the last or running scrub; dp_lock */
+    dsl_suspend_ops_t dp_suspend;  /* dp_lock */
 };
 
 /* ---------------------------------------------------------------- pool.c, pool_sync.c ---- */
@@ -234,6 +235,12 @@ bool dsl_dataset_modified_since(dsl_dataset_t *ds, dsl_dataset_t *snap);
 bool dsl_dataset_is_before(dsl_dataset_t *later, dsl_dataset_t *earlier);
 /* ZAP sets used both ways: in hex, as ZFS writes them. */
 void dsl_dataset_remove_from_next_clones(dsl_dataset_t *origin, uint64_t dsobj, dmu_tx_t *tx);
+
+/* ---------------------------------------------------------------- suspend.c: no locks held ---- */
+
+/* Own a held head, out of the hands of the mount if need be (*lent). EBUSY. Give back with the same tag and *lent. */
+int dsl_dataset_borrow(dsl_dataset_t *ds, const void *tag, bool *lent);
+void dsl_dataset_give_back(dsl_dataset_t *ds, const void *tag, bool lent);
 
 /* ---------------------------------------------------------------- account.c: births and kills ---- */
 
