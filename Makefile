@@ -85,12 +85,15 @@ check: all unit-bins $(TOOLS) check-layers ## run every test; the last line coun
 unit: unit-bins ## run the unit tests (Check) only
 	@test/run.sh --unit $(B)
 
+soak: all unit-bins $(TOOLS) ## the same tests for hours: 50 times the steps, more seeds
+	@test/run.sh --soak $(B)
+
 unit-bins: $(UNIT)
 
 check-layers: ## no #include points up the layers
 	@test/layers.sh
 
-SAN_ENV := UNIT_LIMIT=1800 CK_TIMEOUT_MULTIPLIER=10 ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 \
+SAN_ENV := UNIT_LIMIT=1800 CK_TIMEOUT_MULTIPLIER=10 COWBIRD_EFFORT=20 ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 \
            UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 TSAN_OPTIONS=die_after_fork=0:halt_on_error=1
 
 asan: ## unit tests under the address and undefined-behaviour sanitizers
@@ -159,6 +162,6 @@ clean: ## remove what was built (not the fetched programs)
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-.PHONY: all check unit unit-bins check-layers asan tsan bench demo fuzz fuzz-run install format lint clean help
+.PHONY: all check soak unit unit-bins check-layers asan tsan bench demo fuzz fuzz-run install format lint clean help
 .SECONDARY:
 -include $(wildcard $(foreach d,dmu/spa dmu dsl fuse tools test test/support test/tools test/fuzz,$(B)/$(d)/*.d))

@@ -1,16 +1,21 @@
 #!/usr/bin/env bash
 # Runs every test and counts: the Check programs, then the scripts, JOBS at a time, each under a timeout.
 #
-#   run.sh [--unit] [BUILD]     --unit: the Check programs only
+#   run.sh [--unit|--soak] [BUILD]     --unit: the Check programs only; --soak: hours of the same
 #
-# A script test/*/X.sh that has a line "# test: ARGS, ARGS, ..." is a test, run once for each ARGS (seeds mostly).
-# It prints "ok - ", "not ok - " and "skip - " lines. ONLY=REGEX runs the tests whose names match.
+# A script test/*/X.sh that has a line "# test: ARGS, ARGS, ..." is a test, run once for each ARGS (seeds mostly), in a soak
+# for each ARGS of its line "# soak:". Check programs scale their loops by COWBIRD_EFFORT (support/effort.h). A script prints "ok - ", "not ok - " and "skip - " lines. ONLY=REGEX runs the tests whose names match.
 # Behind each name stand seconds on the clock and of processor time. The last line is "N passed, N failed, N skipped".
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit
 
-unit_only=
-[ "${1:-}" = --unit ] && { unit_only=1; shift; }
+unit_only='' kind=test
+case ${1:-} in
+--unit) unit_only=1; shift ;;
+--soak) kind=soak COWBIRD_EFFORT=${COWBIRD_EFFORT:-5000} SCRIPT_LIMIT=36000 UNIT_LIMIT=36000 SANITIZERS=0; shift ;;
+esac
+export COWBIRD_EFFORT=${COWBIRD_EFFORT:-100}
+export CK_TIMEOUT_MULTIPLIER=${CK_TIMEOUT_MULTIPLIER:-$((COWBIRD_EFFORT / 100 + 1))}
 B=${1:-build}
 JOBS=${JOBS:-$(nproc)}
 mkdir -p build/tmp
@@ -103,8 +108,8 @@ if [ -z "$unit_only" ]; then
     test/interop/fetch.sh || echo "# programs to compare with could not be fetched"
     start layers 60 test/layers.sh
     for s in test/*/*.sh; do
-        spec=$(sed -n 's/^# test: *//p' "$s" | head -n 1)
-        [ -n "$spec" ] || grep -q '^# test:' "$s" || continue
+        spec=$(sed -n "s/^# $kind: *//p" "$s" | head -n 1)
+        [ -n "$spec" ] || grep -q "^# $kind:" "$s" || continue
         IFS=, read -ra runs <<<"${spec:-,}"
         for args in "${runs[@]}"; do
             # shellcheck disable=SC2086 # ARGS are words

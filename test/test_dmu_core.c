@@ -4,6 +4,7 @@
  *
  * After each round the tree on disk is walked independently of the code under test: dmupool.h.
  */
+#include "support/effort.h"
 #include "support/dmupool.h"
 #include "support/faultdisk.h"
 
@@ -803,7 +804,7 @@ START_TEST(hostile_dnodes)
     uint64_t seed = 3;
 
     ck_assert_int_eq(dnode_phys_validate(&good, 512), 0);
-    for (int i = 0; i < 200000; i++) {
+    for (int i = 0; i < effort(200000); i++) {
         dnode_phys_t bad = good;
         for (int j = 0; j < 3; j++)
             ((uint8_t *)&bad)[rnd(&seed, 24)] = (uint8_t)rnd(&seed, 256);

@@ -2,6 +2,7 @@
 /*
  * test_dmu_list.c - lists of block pointers and space maps, against models.
  */
+#include "support/effort.h"
 #include "support/faultdisk.h"
 #include "support/minipool.h"
 
@@ -400,7 +401,7 @@ START_TEST(space_map_random)
 {
     uint64_t object = new_map(), condensed = 0;
     range_tree_t *have = range_tree_create();
-    for (int round = 0; round < 150; round++) {
+    for (int round = 0; round < effort(150); round++) {
         space_map_t *sm = open_map(object);
         dmu_tx_t *tx = minipool_tx(mp);
         for (int k = 0; k < 2; k++) {
@@ -488,7 +489,7 @@ START_TEST(space_map_damaged)
 {
     uint64_t object = new_map(), w[512];
     space_map_t *sm;
-    for (int round = 0; round < 300; round++) {
+    for (int round = 0; round < effort(300); round++) {
         for (int i = 0; i < 512; i++)
             w[i] = rnd(3) == 0 ? rnd(UINT64_MAX) : rnd(8192) << 16 | rnd(64);
         write_log(object, w, 1 + rnd(512));

@@ -2,6 +2,7 @@
 /*
  * test_dmu_traverse.c - traversal by birth against a walk over everything; resuming anywhere; damage; cost.
  */
+#include "support/effort.h"
 #include "support/faultdisk.h"
 #include "support/minipool.h"
 
@@ -463,7 +464,7 @@ START_TEST(hostile)
     calls_t c = {.c_rec = malloc(2000 * sizeof(blkptr_t)), .c_room = 2000};
     ck_assert_int_eq(
         traverse_objset(mp->mp_spa, &mp->mp_root, 0, 0, TRAVERSE_PRE, NULL, keep_metadata_cb, &c, NULL), 0);
-    for (int round = 0; round < 3000; round++) {
+    for (int round = 0; round < effort(3000); round++) {
         const blkptr_t *bp = (blkptr_t *)c.c_rec + rnd(c.c_n);
         uint8_t good[16384];
         uint64_t n = 0;

@@ -5,6 +5,7 @@
  */
 #include <check.h>
 #include <stdio.h>
+#include "effort.h"
 #include "zap_impl.h"
 
 static uint64_t rnd_state = 88172645463325252ULL;
@@ -165,7 +166,7 @@ START_TEST(leaf_random)
     zap_leaf_t l = new_leaf(shift);
     for (int i = 0; i < MODEL_MAX; i++)
         model_make(&model[i], i, shift == 12 ? 3 : 100);
-    for (int step = 0; step < 20000; step++) {
+    for (int step = 0; step < effort(20000); step++) {
         one_step(&l);
         if (step % 500 != 0)
             continue;
@@ -282,7 +283,7 @@ START_TEST(leaf_damage)
         if (i < 30)
             (void)zap_leaf_add(&good, &zn, ZAP_NEED_CD, &zv);
     }
-    for (int round = 0; round < 30000; round++) {
+    for (int round = 0; round < effort(30000); round++) {
         uint8_t *p = (uint8_t *)l.l_phys;
         memcpy(p, good.l_phys, 4096);
         for (uint64_t k = 1 + rnd(8); k > 0; k--) {
@@ -429,7 +430,7 @@ END_TEST
 /* Any bytes, any class, any size: nothing outside is touched (the sanitizer watches). */
 START_TEST(swap_garbage)
 {
-    for (int round = 0; round < 20000; round++) {
+    for (int round = 0; round < effort(20000); round++) {
         size_t n = 8 * rnd(600);
         uint8_t *p = malloc(n + 1);
         for (size_t i = 0; i < n; i++)

@@ -3,6 +3,7 @@
  * test_dmu_zap_stress.c - ZAP objects under damage, from several threads, and at speed
  * (COWBIRD_TEST_SPEED=1 prints rates and goes to a million entries).
  */
+#include "support/effort.h"
 #include "support/faultdisk.h"
 #include "support/zaptest.h"
 
@@ -69,7 +70,7 @@ START_TEST(damage)
     uint64_t bs = doi.doi_data_block_size, nblocks = doi.doi_max_offset / bs;
     uint8_t *good = malloc(doi.doi_max_offset);
     ck_assert_int_eq(dmu_read(mp->mp_os, z, 0, doi.doi_max_offset, good), 0);
-    for (int round = 0; round < 1500; round++) {
+    for (int round = 0; round < effort(1500); round++) {
         dmu_tx_t *tx = minipool_tx(mp);
         ck_assert_int_eq(dmu_object_info(mp->mp_os, z, &doi), 0);
         if (doi.doi_data_block_size != bs ||

@@ -7,6 +7,7 @@
 #include <dirent.h>
 #include <openssl/evp.h>
 
+#include "effort.h"
 #include "streampool.h"
 #include "streamfile.h"
 
@@ -685,7 +686,7 @@ START_TEST(test_hostile)
     damage_t d;
 
     damage_setup(&d);
-    for (int i = 0; i < 150; i++) {
+    for (int i = 0; i < effort(150); i++) {
         streamfile_t *sf = i % 2 ? &d.d_inc : &d.d_full;
         uint64_t rec = 1 + random_u64() % (sf->sf_n - 2);
         int field = 8 + 4 * (int)(random_u64() % 8);

@@ -2,6 +2,7 @@
 /*
  * test_spa.c - blocks through the pipeline and back: shapes, copies, damage and repair, gangs, a full pool.
  */
+#include "support/effort.h"
 #include "support/spapool.h"
 
 #include <check.h>
@@ -171,7 +172,7 @@ START_TEST(bad_pointers)
     bp_sprint(&bp, small, sizeof(small));
     BF64_SET(bad.blk_prop, 61, 1, 1);
     ck_assert_int_eq(arc_read(spa, &bad, NULL, 0, &got), ENOTSUP);
-    for (int i = 0; i < 200000; i++) {
+    for (int i = 0; i < effort(200000); i++) {
         uint64_t *w = (uint64_t *)&bad;
         bad = bp;
         for (uint64_t n = 1 + rnd() % 3; n > 0; n--)
@@ -441,7 +442,7 @@ START_TEST(gang_corrupt)
     commit(spa, TXG, &bp);
     uint64_t off = DVA_GET_OFFSET(&bp.blk_dva[0]) + VDEV_LABEL_START_SIZE;
     faultdisk_peek(fd, off, good, 512);
-    for (int i = 0; i < 5000; i++) { /* hostile headers under a valid checksum */
+    for (int i = 0; i < effort(5000); i++) { /* hostile headers under a valid checksum */
         uint64_t verifier[4] = {0, DVA_GET_OFFSET(&bp.blk_dva[0]), TXG, 0}, *w = (uint64_t *)sector;
         memcpy(sector, good, 512);
         for (uint64_t n = 1 + rnd() % 3; n > 0; n--)

@@ -2,6 +2,7 @@
 /*
  * test_spa_alloc.c - sets of ranges and the allocator against byte maps.
  */
+#include "support/effort.h"
 #include "support/faultdisk.h"
 #include "spa_impl.h"
 
@@ -125,7 +126,7 @@ START_TEST(range_model)
     range_tree_t *rt = range_tree_create_sized();
     uint8_t map[RT_MAX] = {0};
 
-    for (int i = 0; i < 40000; i++) {
+    for (int i = 0; i < effort(10000); i++) {
         rt_step(rt, map);
         if (i % 16 == 0) {
             rt_check(rt, map);

@@ -6,6 +6,7 @@
  * table's own block, the root. Every block says its slot and txg and is otherwise made from these, so a reader can tell
  * a block of the wrong time from the right one.
  */
+#include "support/effort.h"
 #include "support/faultdisk.h"
 #include "spa_impl.h"
 
@@ -562,7 +563,7 @@ START_TEST(hostile_label)
     nvlist_pack(spa_label(m.spa), NV_ENCODE_XDR, &packed, &n);
     spa_close(m.spa);
     uint8_t *bad = xmalloc(n);
-    for (int i = 0; i < 3000; i++) {
+    for (int i = 0; i < effort(3000); i++) {
         spa_t *spa = NULL;
         memcpy(bad, packed, n);
         for (uint64_t flips = 1 + rnd() % 4; flips > 0; flips--)

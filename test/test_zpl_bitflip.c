@@ -13,6 +13,7 @@
  *
  * And garbage over labels and uberblocks: the newest uberblock left is the state that is opened.
  */
+#include "effort.h"
 #include "dsl_impl.h"
 #include "support/faultdisk.h"
 #include "zpl_impl.h"
@@ -882,7 +883,7 @@ main(void)
 
     setvbuf(stdout, NULL, _IOLBF, 0);
     tcase_set_timeout(tc, 120);
-    int seeds = getenv("SEEDS") != NULL ? atoi(getenv("SEEDS")) : 4;
+    int seeds = getenv("SEEDS") != NULL ? atoi(getenv("SEEDS")) : effort(4);
     tcase_add_loop_test(tc, test_flips, 0, seeds);
     tcase_add_loop_test(tc, test_labels, 0, MAX(seeds / 2, 2));
     suite_add_tcase(s, tc);

@@ -5,6 +5,7 @@
  *
  * SEED=n ROUNDS=n CUTS=n in the environment change the run; a run prints its seed.
  */
+#include "support/effort.h"
 #include "support/barefs.h"
 #include "support/faultdisk.h"
 #include "support/fsmodel.h"
@@ -50,7 +51,7 @@ env(const char *name, uint64_t def)
 
 START_TEST(test_model)
 {
-    uint64_t seed = env("SEED", 1) + (uint64_t)_i, rounds = env("ROUNDS", 8000);
+    uint64_t seed = env("SEED", 1) + (uint64_t)_i, rounds = env("ROUNDS", (uint64_t)effort(8000));
     faultdisk_t *fd = faultdisk_create(256 * MIB);
     barefs_t *bf = barefs_create(fd);
     ctx_t c;
@@ -92,7 +93,7 @@ thread_main(void *arg)
 {
     ctx_t *c = arg;
 
-    for (uint64_t i = 0; i < env("ROUNDS", 8000) / 4; i++) {
+    for (uint64_t i = 0; i < env("ROUNDS", (uint64_t)effort(8000)) / 4; i++) {
         step(c);
         if (rnd(c, 1000) == 0)
             VERIFY0(zpl_fs_sync(c->zfs));
@@ -111,7 +112,7 @@ shared_main(void *arg)
     znode_t *d1, *d2, *zp;
     uint64_t done;
 
-    for (uint64_t i = 0; i < env("ROUNDS", 8000) / 2; i++) {
+    for (uint64_t i = 0; i < env("ROUNDS", (uint64_t)effort(8000)) / 2; i++) {
         zpl_znode_addref(d1 = c->zroot);
         zpl_znode_addref(d2 = c->zroot);
         for (int k = 0; k < 3; k++) {

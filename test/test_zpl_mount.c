@@ -2,6 +2,7 @@
 /*
  * test_zpl_mount.c - file systems in a pool: mounting datasets and snapshots, properties, space.
  */
+#include "support/effort.h"
 #include "support/faultdisk.h"
 #include "support/fsmodel.h"
 #include "zpl_impl.h"
@@ -241,7 +242,7 @@ look_after_cut(uint64_t events, uint64_t seed)
 START_TEST(test_crash)
 {
     const char *cuts = getenv("CUTS"), *seed = getenv("SEED");
-    uint64_t total, n = cuts != NULL ? strtoull(cuts, NULL, 0) : 60;
+    uint64_t total, n = cuts != NULL ? strtoull(cuts, NULL, 0) : (uint64_t)effort(60);
     zpl_fs_t *zfs;
     char name[30];
     const char *snap = name;

@@ -3,7 +3,8 @@
 # every file that was fsynced is there whole, every snapshot and receive that was acknowledged too, and nothing leaked.
 #
 # A writer appends "name sha256" to a log outside the pool after each fsync returned; the log is what must be there.
-# test: 1 25, 2 25
+# test: 1 15
+# soak: 1 500, 2 500
 SEED=${1:-${SEED:-1}}
 ROUNDS=${2:-25}
 # shellcheck source=peers.sh

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # zfs-fuse agrees, both ways: what we send it receives and shows, full and incremental; what it sends (full,
 # incremental, a clone) we receive and show. Its mount shows whole seconds, so times are compared without fractions.
-# test: 1, 2
+# test: 1
+# soak: 2, 3, 4, 5, 6
 SEED=${1:-${SEED:-1}}
 # shellcheck source=peers.sh
 . "$(dirname "$0")/peers.sh"
