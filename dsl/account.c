@@ -149,10 +149,10 @@ pool_promised(const dsl_pool_t *dp) /* dp_lock held */
  * Deferred frees matter only when there are many: each txg frees some of the MOS's blocks, so they never end; for those few the slop is there.
  */
 int
-account_check(dsl_dir_t *dd, uint64_t bytes, bool netfree)
+account_check(dsl_dir_t *dd, uint64_t bytes, uint64_t credit, bool netfree)
 {
     dsl_pool_t *dp = dd->dd_pool;
-    uint64_t avail = dsl_dir_available(dd, netfree), promised = pool_promised(dp);
+    uint64_t avail = dsl_dir_available(dd, netfree) + credit, promised = pool_promised(dp);
     uint64_t deferred = spa_deferred_space(dp->dp_spa), few = pool_slop(dp) / 4;
 
     if (avail < bytes)
@@ -169,12 +169,12 @@ refquota_check(dsl_dataset_t *ds, uint64_t bytes)
     int64_t promised = 0;
     int err = 0;
 
-    if (ds->ds_refquota == 0)
-        return 0;
     mutex_enter(&ds->ds_lock);
     for (int t = 0; t < TXG_SIZE; t++)
         promised += ds->ds_reserved_tx[t];
-    if (ds->ds_phys.ds_referenced_bytes + bytes > ds->ds_refquota)
+    if (ds->ds_refquota == 0)
+        err = 0;
+    else if (ds->ds_phys.ds_referenced_bytes + bytes > ds->ds_refquota)
         err = SET_ERROR(EDQUOT);
     else if (ds->ds_phys.ds_referenced_bytes + bytes + (uint64_t)promised > ds->ds_refquota)
         err = EAGAIN;
@@ -186,13 +186,14 @@ static int
 dataset_reserve(dsl_dataset_t *ds, uint64_t bytes, bool netfree, uint64_t txg)
 {
     dsl_pool_t *dp = ds->ds_pool;
+    uint64_t credit = quota_unfilled(ds);
     int err = netfree ? 0 : refquota_check(ds, bytes);
 
     if (err != 0)
         return err;
     mutex_enter(&dp->dp_lock);
-    err = dsl_dir_reserve(ds->ds_dir, bytes, netfree, txg); /* first: EDQUOT says more than ENOSPC */
-    if (err == 0 && (err = account_check(ds->ds_dir, bytes, netfree)) != 0)
+    err = dsl_dir_reserve(ds->ds_dir, bytes, credit, netfree, txg); /* first: EDQUOT says more than ENOSPC */
+    if (err == 0 && (err = account_check(ds->ds_dir, bytes, credit, netfree)) != 0)
         dsl_dir_unreserve(ds->ds_dir, bytes, txg);
     if (err == 0)
         dp->dp_reserved_tx[txg & TXG_MASK] += (int64_t)bytes;

@@ -39,8 +39,9 @@ clone_check(void *arg, dmu_tx_t *tx)
 
     if (err != 0)
         return err;
+    err = quota_check_create(parent, ca->ca_props);
     dsl_dir_rele(parent, ca->ca_name);
-    if ((err = dsl_dataset_hold_locked(ca->ca_pool, ca->ca_origin, __func__, &origin)) != 0)
+    if (err != 0 || (err = dsl_dataset_hold_locked(ca->ca_pool, ca->ca_origin, __func__, &origin)) != 0)
         return err;
     if (!dsl_dataset_is_snapshot(origin))
         err = SET_ERROR(EINVAL);

@@ -210,8 +210,10 @@ create_check(void *arg, dmu_tx_t *tx)
     dsl_dir_t *parent;
     int err = dsl_create_check_name(ca->ca_pool, ca->ca_name, &parent, &tail);
 
-    if (err == 0)
+    if (err == 0) {
+        err = quota_check_create(parent, ca->ca_props);
         dsl_dir_rele(parent, ca->ca_name);
+    }
     return err;
 }
 

@@ -52,17 +52,6 @@ ds_free(dsl_dataset_t *ds)
     free(ds);
 }
 
-static void
-load_refquota(dsl_dataset_t *ds)
-{
-    uint64_t props = ds->ds_dir->dd_phys.dd_props_zapobj;
-
-    if (props == 0)
-        return;
-    (void)zap_lookup_u64(pool_mos(ds->ds_pool), props, "refquota", &ds->ds_refquota);
-    (void)zap_lookup_u64(pool_mos(ds->ds_pool), props, "refreservation", &ds->ds_refreserv);
-}
-
 /* Which must be a snapshot: heads in a circle would have no end. */
 static int
 load_prev(dsl_dataset_t *ds)
@@ -91,7 +80,7 @@ ds_load(dsl_dataset_t *ds, const char *snapname)
         return err;
     ds->ds_features = feature_ds_load(dp, ds->ds_object);
     if (p->ds_num_children == 0) {
-        load_refquota(ds);
+        quota_load(ds);
         if (p->ds_prev_snap_obj != 0)
             err = load_prev(ds);
     } else if (snapname != NULL) {

@@ -449,22 +449,28 @@ dsl_dir_available(dsl_dir_t *dd, bool netfree)
     return avail;
 }
 
-/* Promise bytes below dd to a transaction, if the quotas allow it (netfree: they are not asked). What a child's reservation would
- * absorb counts for the parent all the same: too careful for a txg, never too generous. */
+/*
+ * Promise bytes below dd to a transaction, if the quotas allow it (netfree: they are not asked).
+ *
+ *      used of dd    |==== written ====|---- credit ----|        bytes fill the credit first, and the parent sees nothing of that;
+ *      reserved      |------------------------------------|      the same for what dd's own reservation still absorbs
+ */
 int
-dsl_dir_reserve(dsl_dir_t *dd, uint64_t bytes, bool netfree, uint64_t txg)
+dsl_dir_reserve(dsl_dir_t *dd, uint64_t bytes, uint64_t credit, bool netfree, uint64_t txg)
 {
     int err = 0;
 
     mutex_enter(&dd->dd_lock);
-    uint64_t quota = netfree ? 0 : dd->dd_phys.dd_quota, used = dd->dd_phys.dd_used_bytes;
+    uint64_t quota = netfree ? 0 : dd->dd_phys.dd_quota, charged = dd->dd_phys.dd_used_bytes;
+    uint64_t used = charged - MIN(charged, credit);
     if (quota != 0 && used + bytes > quota)
         err = SET_ERROR(EDQUOT);
     else if (quota != 0 && used + (uint64_t)dir_promised(dd) + bytes > quota)
         err = EAGAIN;
+    charged = MAX(charged, dd->dd_phys.dd_reserved);
     mutex_exit(&dd->dd_lock);
     if (err == 0 && dd->dd_parent != NULL)
-        err = dsl_dir_reserve(dd->dd_parent, bytes, netfree, txg);
+        err = dsl_dir_reserve(dd->dd_parent, bytes, charged - used, netfree, txg);
     if (err == 0) {
         mutex_enter(&dd->dd_lock);
         dd->dd_reserved_tx[txg & TXG_MASK] += (int64_t)bytes;

@@ -101,7 +101,7 @@ struct dsl_dataset {
     kmutex_t ds_opening;           /* opening or replacing ds_objset */
     objset_t *ds_objset;
     dsl_deadlist_t *ds_deadlist;   /* opened by the syncing thread when needed; pointer under ds_lock */
-    uint64_t ds_refquota, ds_refreserv; /* bytes, from the properties */
+    uint64_t ds_refquota, ds_refreserv; /* bytes, from the properties (quota.c); changed with ds_lock held */
     uint32_t ds_features;          /* DS_FEATURE_*: keys on the object; syncing thread, dp_config_lock */
     uint32_t ds_features_wanted;   /* atomic: keys to be added at the next sync */
     kmutex_t ds_lock;              /* below */
@@ -196,8 +196,8 @@ void dsl_dir_diduse_space(dsl_dir_t *dd, dd_used_t type, int64_t used, int64_t c
 void dsl_dir_transfer_space(dsl_dir_t *dd, int64_t delta, dd_used_t from, dd_used_t to, dmu_tx_t *tx);
 /* Bytes that could still be written below dd. */
 uint64_t dsl_dir_available(dsl_dir_t *dd, bool netfree);
-/* dp_lock held. Quotas up the chain: EDQUOT, EAGAIN. */
-int dsl_dir_reserve(dsl_dir_t *dd, uint64_t bytes, bool netfree, uint64_t txg);
+/* dp_lock held. Quotas up the chain: EDQUOT, EAGAIN. credit: so much of dd's used bytes is a refreservation the bytes may fill. */
+int dsl_dir_reserve(dsl_dir_t *dd, uint64_t bytes, uint64_t credit, bool netfree, uint64_t txg);
 void dsl_dir_unreserve(dsl_dir_t *dd, uint64_t bytes, uint64_t txg);
 void dsl_dir_undirty(dsl_dir_t *dd);
 bool dsl_dir_is_clone(dsl_dir_t *dd);
@@ -249,7 +249,7 @@ void dsl_dataset_block_born(dsl_dataset_t *ds, const blkptr_t *bp, dmu_tx_t *tx)
 void dsl_dataset_block_kill(dsl_dataset_t *ds, const blkptr_t *bp, dmu_tx_t *tx);
 void dsl_dataset_dirtied(dsl_dataset_t *ds, uint64_t txg);
 /* Is there room for bytes below dd? 0; ENOSPC; EAGAIN: after a txg or two there may be. dp_lock held. */
-int account_check(dsl_dir_t *dd, uint64_t bytes, bool netfree);
+int account_check(dsl_dir_t *dd, uint64_t bytes, uint64_t credit, bool netfree);
 void account_txg_done(dsl_pool_t *dp, uint64_t txg); /* txg has synced: its promises are kept */
 
 /* ---------------------------------------------------------------- pieces of sync tasks: config lock held for writing ---- */
@@ -274,16 +274,50 @@ int dsl_destroy_snapshot_check_impl(dsl_dataset_t *ds);
 void dsl_destroy_snapshot_sync_impl(dsl_dataset_t *ds, dmu_tx_t *tx);
 
 /* prop.c: config lock held */
+#define PROP_SUFFIX_RECVD   "$recvd"
+#define PROP_SUFFIX_INHERIT "$inherit"
+#define PROP_SUFFIX_IUV     "$iuv" /* a value that older software does not know; not written here */
+#define PROP_KEY_HASRECVD   "$hasrecvd"
 int prop_get_locked(dsl_dataset_t *ds, const char *prop, char *value, size_t n, dsl_prop_source_t *src, char *setpoint);
 int prop_get_u64_locked(dsl_dataset_t *ds, const char *prop, uint64_t *value);
-/* value text, checked already; NULL: back to inherited. received: kept as a received value. */
-void prop_set_sync(dsl_dataset_t *ds, const char *prop, const char *value, bool received, dmu_tx_t *tx);
+uint64_t prop_zap(const dsl_dataset_t *ds); /* 0: a snapshot without properties */
+bool prop_key(const char *prop, const char *suffix, char *key); /* ZAP_MAXNAMELEN bytes */
+bool prop_has_entry(dsl_pool_t *dp, uint64_t zap, const char *prop, const char *suffix);
+int prop_read_entry(dsl_pool_t *dp, uint64_t zap, const char *prop, const char *suffix, char *value, size_t n);
+uint64_t prop_entry_u64(dsl_dataset_t *ds, const char *prop); /* what counts of the dataset's own entries; 0: none */
+
+/* prop_set.c: values checked already. SET and RECEIVED have a value. */
+typedef enum prop_op { PROP_OP_SET, PROP_OP_INHERIT, PROP_OP_REVERT, PROP_OP_RECEIVED, PROP_OP_UNRECEIVED } prop_op_t;
+void prop_op_sync(dsl_dataset_t *ds, prop_op_t op, const char *prop, const char *value, dmu_tx_t *tx);
 void prop_set_all_sync(dsl_dataset_t *ds, const nvlist_t *props, dmu_tx_t *tx);
+/* props (NULL: none, ever) are what was received; earlier received ones go. Names -> string or u64. */
+void prop_set_received_sync(dsl_dataset_t *ds, const nvlist_t *props, dmu_tx_t *tx);
 void prop_changed(dsl_pool_t *dp); /* tell the listener; no locks */
 int prop_text_to_number(const dsl_prop_desc_t *d, const char *value, uint64_t *number, const char **reason);
 void prop_number_to_text(const dsl_prop_desc_t *d, uint64_t number, char *value, size_t n);
 bool prop_is_user(const char *name);
 bool prop_is_create_only(const char *name);
+
+/* quota.c: quota, reservation, refquota, refreservation; 0: none */
+typedef enum quota_kind { Q_QUOTA, Q_RESERVATION, Q_REFQUOTA, Q_REFRESERV, Q_NUM } quota_kind_t;
+typedef struct quota_values {
+    uint64_t qv[Q_NUM];
+} quota_values_t;
+void quota_get(dsl_dataset_t *ds, quota_values_t *qv);
+/* What op would make of prop; nothing when it is none of them. */
+void quota_predict(dsl_dataset_t *ds, quota_values_t *qv, prop_op_t op, const char *prop, const char *value);
+int quota_check(dsl_dataset_t *ds, const quota_values_t *want); /* ENOSPC */
+int quota_check_create(dsl_dir_t *parent, const nvlist_t *props); /* the same for a new head */
+void quota_sync(dsl_dataset_t *ds, const char *prop, dmu_tx_t *tx); /* its entry has changed: act on it */
+void quota_load(dsl_dataset_t *ds); /* refquota and refreservation of a head that comes into memory */
+uint64_t quota_unfilled(dsl_dataset_t *ds); /* of the refreservation */
+/* Snapshots of one txg, one after the other: can every refreservation be covered anew? Starts zeroed. ENOSPC */
+typedef struct quota_probe {
+    struct quota_probe_dir *qp_dirs;
+    size_t qp_count;
+} quota_probe_t;
+int quota_probe_snapshot(quota_probe_t *qp, dsl_dataset_t *ds);
+void quota_probe_fini(quota_probe_t *qp);
 
 /* name.c */
 int name_check_component(const char *s, size_t n, bool internal); /* EINVAL */

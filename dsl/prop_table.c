@@ -187,26 +187,40 @@ bad(const char **reason, int err, const char *text)
 }
 
 static int
+parse_fraction(const char *value, uint64_t unit, uint64_t *number, const char **reason)
+{
+    double d = strtod(value, NULL) * (double)unit;
+
+    if (!(d < 18446744073709549568.0))
+        return bad(reason, EINVAL, "numeric value is too large");
+    *number = (uint64_t)d;
+    return 0;
+}
+
+/* "none", "131072", "1.5G", "10MiB" */
+static int
 parse_number(const char *value, uint64_t *number, const char **reason)
 {
     static const char suffix[] = "BKMGTPE";
-    const char *s;
-    char *end;
+    size_t digits = strspn(value, "0123456789"), n = digits;
+    const char *s = suffix;
 
-    if (strcmp(value, "none") == 0) {
-        *number = 0;
+    *number = 0;
+    if (strcmp(value, "none") == 0)
         return 0;
-    }
+    if (value[n] == '.')
+        n += 1 + strspn(value + n + 1, "0123456789");
     errno = 0;
-    *number = strtoull(value, &end, 10);
-    if (!isdigit((unsigned char)value[0]) || errno != 0)
+    *number = strtoull(value, NULL, 10);
+    if (digits == 0 || errno != 0)
         return bad(reason, EINVAL, "bad numeric value");
-    if (*end == '\0')
-        return 0;
-    if ((s = strchr(suffix, toupper((unsigned char)*end))) == NULL ||
-        (end[1] != '\0' && strcasecmp(end + 1, "B") != 0 && strcasecmp(end + 1, "iB") != 0))
+    const char *end = value + n;
+    if (*end != '\0' && ((s = strchr(suffix, toupper((unsigned char)*end))) == NULL ||
+                         (end[1] != '\0' && strcasecmp(end + 1, "B") != 0 && strcasecmp(end + 1, "iB") != 0)))
         return bad(reason, EINVAL, "bad numeric value");
     uint64_t shift = 10 * (uint64_t)(s - suffix);
+    if (n != digits)
+        return parse_fraction(value, 1ULL << shift, number, reason);
     if (*number != 0 && (uint64_t)highbit64(*number) + shift > 64)
         return bad(reason, EINVAL, "numeric value is too large");
     *number <<= shift;
@@ -276,8 +290,6 @@ check_value(const char *name, const char *value, uint64_t number, const char **r
         return bad(reason, ENOTSUP, "new file systems are of version 4");
     if (strcmp(name, "mountpoint") == 0)
         return check_mountpoint(value, reason);
-    if (strstr(name, "quota") != NULL || strstr(name, "reservation") != NULL)
-        return number == 0 ? 0 : bad(reason, ENOTSUP, "quotas and reservations cannot be set yet");
     return 0;
 }
 

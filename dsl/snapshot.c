@@ -142,6 +142,7 @@ typedef struct snapshot_arg {
     int sa_count;
     const nvlist_t *sa_props;
     int sa_failed;
+    quota_probe_t sa_probe;
 } snapshot_arg_t;
 
 static int
@@ -159,6 +160,8 @@ check_one(snapshot_arg_t *sa, const char *name, dmu_tx_t *tx)
     err = dsl_dataset_snapshot_check(ds, snap, tx);
     if (err == 0 && (ds->ds_phys.ds_flags & DS_FLAG_INCONSISTENT))
         err = SET_ERROR(EBUSY);
+    if (err == 0)
+        err = quota_probe_snapshot(&sa->sa_probe, ds);
     dsl_dataset_rele(ds, __func__);
     return err;
 }
@@ -186,6 +189,7 @@ snapshot_check(void *arg, dmu_tx_t *tx)
         if (err != 0)
             sa->sa_failed = i;
     }
+    quota_probe_fini(&sa->sa_probe);
     return err;
 }
 
@@ -210,7 +214,7 @@ snapshot_sync(void *arg, dmu_tx_t *tx)
 int
 dsl_snapshot(dsl_pool_t *dp, const char *const *names, int n, const nvlist_t *props, int *failed)
 {
-    snapshot_arg_t sa = {dp, names, n, props, 0};
+    snapshot_arg_t sa = {.sa_pool = dp, .sa_names = names, .sa_count = n, .sa_props = props};
     int err = 0;
 
     for (int i = 0; i < n && err == 0; i++) {

@@ -63,8 +63,7 @@ stats_head(dsl_dataset_t *ds, const dsl_dataset_phys_t *p, dsl_stats_t *st)
     dsl_dir_phys_t d = dd->dd_phys;
     mutex_exit(&dd->dd_lock);
     st->dst_used = d.dd_used_bytes;
-    st->dst_avail = dsl_dir_available(dd, false) +
-                    (ds->ds_refreserv > p->ds_unique_bytes ? ds->ds_refreserv - p->ds_unique_bytes : 0);
+    st->dst_avail = dsl_dir_available(dd, false) + quota_unfilled(ds);
     if (ds->ds_refquota != 0)
         st->dst_avail =
             MIN(st->dst_avail,

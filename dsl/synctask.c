@@ -43,7 +43,7 @@ task_check_space(dsl_pool_t *dp, const dsl_task_t *task)
     if (task->dt_space == DSL_SPACE_NONE)
         return 0;
     mutex_enter(&dp->dp_lock);
-    err = account_check(dp->dp_root_dir, task->dt_bytes, task->dt_space == DSL_SPACE_RESERVED);
+    err = account_check(dp->dp_root_dir, task->dt_bytes, 0, task->dt_space == DSL_SPACE_RESERVED);
     mutex_exit(&dp->dp_lock);
     return err;
 }

@@ -213,7 +213,9 @@ START_TEST(properties)
     set_prop("tank/a", "recordsize", "3K", EINVAL);
     set_prop("tank/a", "used", "1", ENOTSUP);
     set_prop("tank/a", "nonsense", "1", EINVAL);
-    set_prop("tank/a", "quota", "1G", ENOTSUP);
+    set_prop("tank/a", "quota", "1.5G", 0);
+    expect_prop("tank/a", "quota", "1610612736", PROP_SRC_LOCAL, "tank/a");
+    set_prop("tank/a", "quota", "none", 0);
     set_prop("tank/a", "checksum", "sha256", ENOTSUP);
     set_prop("tank/a", "checksum", "on", 0);
     OK(dsl_prop_inherit(tp->tp_dp, "tank/a", "compression", false));
