@@ -149,6 +149,7 @@ int cmd_set(cmd_env_t *env, int argc, char **argv);
 int cmd_inherit(cmd_env_t *env, int argc, char **argv);
 int cmd_send(cmd_env_t *env, int argc, char **argv);
 int cmd_receive(cmd_env_t *env, int argc, char **argv);
+int cmd_look(cmd_env_t *env, int argc, char **argv);
 int cmd_pool_create(cmd_env_t *env, int argc, char **argv);
 int cmd_pool_list(cmd_env_t *env, int argc, char **argv);
 int cmd_pool_status(cmd_env_t *env, int argc, char **argv);

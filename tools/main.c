@@ -37,6 +37,11 @@ const cmd_t dataset_commands[] = {
      "  -F  roll back to the latest snapshot first    -d/-e  take the name from the stream (but its pool / its last part)",
      cmd_receive},
     {"recv", NULL, NULL, cmd_receive},
+    {"stream", "dump [-vdC] [FILE]...\nverify [-v] [FILE]...",
+     "Looks into stored streams (FILE, or standard input) without receiving them.\n"
+     "  dump    prints the records as `zstream dump` does    -v  each    -d  and its payload    -C  checksums are not looked at\n"
+     "  verify  checks every record and checksum; says where the first fault is    -v  tells of each stream in the file",
+     cmd_look},
     {"snap", NULL, NULL, cmd_snapshot},
     {"get", "[-r|-d DEPTH] [-Hp] [-o FIELD,...] [-t TYPE,...] [-s SOURCE,...] all|PROPERTY,... [DATASET]...",
      "Shows properties. FIELD is name, property, value, source or all; SOURCE is local, default, inherited, received, none.",

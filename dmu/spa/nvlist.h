@@ -93,5 +93,7 @@ void nvlist_pack(const nvlist_t *nvl, int encoding, uint8_t **buf, size_t *len);
 int nvlist_unpack(const uint8_t *buf, size_t len, nvlist_t **nvl);
 /* Same as text, for inspectors: one "name: value" line per pair, nested lists indented. */
 void nvlist_print(void *file, const nvlist_t *nvl, int indent);
+/* The same as zstream and zdb print it; depth: tabs before it. */
+void nvlist_dump(void *file, const nvlist_t *nvl, int depth);
 
 #endif
