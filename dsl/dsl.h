@@ -299,8 +299,11 @@ typedef struct dmu_send_package_args {
     bool dpa_holds;            /* -h */
     bool dpa_skip_missing;     /* -s, with replicate: file systems without tosnap are left out; else ENOENT */
     bool dpa_dryrun;           /* count, write nothing */
-    void (*dpa_said)(void *arg, const char *from, const char *to, uint64_t bytes); /* before each stream; may be NULL */
+    void (*dpa_said)(void *arg, const char *from, const char *to, uint64_t bytes); /* before each stream; may be NULL. bytes: of a
+                                                                                    * dry run only; from NULL: full */
     void *dpa_arg;
+    uint64_t dpa_bytes;        /* out: of the whole package, in a dry run an estimate */
+    char dpa_failed[ZFS_MAX_DATASET_NAME_LEN]; /* out: the dataset an error is about, or empty */
 } dmu_send_package_args_t;
 int dmu_send_package(dsl_pool_t *dp, dmu_send_package_args_t *args);
 

@@ -21,7 +21,6 @@
  *
  * ZFS: dmu_send() in dmu_send.c.
  */
-#include <signal.h>
 #include <time.h>
 
 #include "dsl_impl.h"
@@ -344,8 +343,7 @@ send_stream(send_t *snd, send_source_t *ss, stream_out_t *so, traverse_stats_t *
 
 /* ---- the calls ---- */
 
-/* While we write, a reader that goes away is EPIPE, not a signal that ends the process. */
-static void
+void
 sigpipe_block(sigset_t *old)
 {
     sigset_t set;
@@ -355,7 +353,7 @@ sigpipe_block(sigset_t *old)
     VERIFY0(pthread_sigmask(SIG_BLOCK, &set, old));
 }
 
-static void
+void
 sigpipe_restore(const sigset_t *old)
 {
     const struct timespec now = {0, 0};

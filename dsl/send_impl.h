@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * send_impl.h - between send.c (who sends, the threads) and send_record.c (which records a traversal makes).
+ * send_impl.h - between send.c (who sends, the threads) and send_record.c (which records a traversal makes);
+ * between send_package.c (several streams as one) and send_tree.c (which they are).
  */
 #ifndef COWBIRD_SEND_IMPL_H
 #define COWBIRD_SEND_IMPL_H
 
+#include <signal.h>
 #include "stream.h"
 
 #define SPILL_BLKID (-2ULL) /* bookmark of a spill block, in dmu/ and in every ZFS */
@@ -39,6 +41,11 @@ typedef struct send {
     struct drr_freeobjects snd_freeobj; /* likewise */
 } send_t;
 
+/* ---- send.c ---- */
+/* While we write, a reader that goes away is EPIPE, not a signal that ends the process. */
+void sigpipe_block(sigset_t *old);
+void sigpipe_restore(const sigset_t *old);
+
 /* ---- send_record.c ---- */
 /* The traverse callback; arg: send_t. EINTR when the writer has stopped. */
 int send_visit(void *arg, const traverse_block_t *tb);
@@ -46,5 +53,40 @@ int send_flush_frees(send_t *snd); /* after the last visit */
 void send_item_free(send_item_t *it);
 /* Stream bytes of a block's payload when it is written (it may be split). */
 uint64_t send_piece(const send_t *snd, uint64_t off, uint64_t len);
+
+/* ---- send_tree.c ---- */
+typedef struct package_snap {
+    char *ps_name; /* after the '@' */
+    uint64_t ps_guid, ps_txg;
+    bool ps_origin; /* a clone of the package starts from it */
+} package_snap_t;
+
+typedef struct package_fs {
+    list_node_t pf_node;
+    dsl_pool_t *pf_pool;
+    char pf_name[ZFS_MAX_DATASET_NAME_LEN];
+    struct package_fs *pf_parent;    /* NULL: the top */
+    struct package_fs *pf_origin_fs; /* NULL: no clone, or its origin is not in the package */
+    char pf_origin[ZFS_MAX_DATASET_NAME_LEN];
+    uint64_t pf_guid, pf_fromguid, pf_originguid;
+    package_snap_t *pf_snaps; /* the oldest first; the last is @to */
+    size_t pf_nsnaps;
+    bool pf_placed;
+} package_fs_t;
+
+typedef struct package {
+    dsl_pool_t *pk_pool;
+    const dmu_send_package_args_t *pk_args;
+    const char *pk_to, *pk_from; /* without file system; pk_from may be NULL */
+    list_t pk_fs;                /* in the order they are sent */
+    uint64_t pk_bytes;
+    char pk_failed[ZFS_MAX_DATASET_NAME_LEN]; /* whose fault an error is */
+} package_t;
+
+/* ENOENT: pk_failed has no such snapshot. After an error package_free() as well. */
+int package_gather(package_t *pk, dsl_pool_t *dp, const dmu_send_package_args_t *args);
+void package_free(package_t *pk);
+package_snap_t *package_find_snap(package_fs_t *pf, const char *snap); /* NULL: none; snap may be NULL */
+nvlist_t *package_list(package_t *pk); /* "fss" and what belongs to it */
 
 #endif

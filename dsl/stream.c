@@ -347,6 +347,7 @@ stream_out_init(stream_out_t *so, int fd, uint64_t *progress, const volatile int
     so->so_cancel = cancel;
     so->so_nowait =
         fd >= 0 && cancel != NULL && fstat(fd, &st) == 0 && (S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode));
+    so->so_off = progress != NULL ? *progress : 0; /* a package goes on where the stream before ended */
 }
 
 /* One attempt; n < 0 with errno set. SIGPIPE is the caller's to block. */
@@ -410,6 +411,15 @@ void
 stream_out_fini(stream_out_t *so)
 {
     out_rele_all(so);
+}
+
+int
+stream_out_plain(stream_out_t *so, const void *data, size_t n)
+{
+    struct iovec iov = {(void *)(uintptr_t)data, n};
+    int err = stream_out_flush(so);
+
+    return err != 0 ? err : out_writev(so, &iov, 1);
 }
 
 static void

@@ -259,6 +259,7 @@ void stream_out_init(stream_out_t *so, int fd, uint64_t *progress, const volatil
 int stream_out_record(stream_out_t *so, dmu_replay_record_t *drr, const void *payload, size_t len,
                       void (*rele)(void *), void *arg);
 int stream_out_flush(stream_out_t *so);
+int stream_out_plain(stream_out_t *so, const void *data, size_t n); /* at once, and no part of any sum */
 void stream_out_fini(stream_out_t *so); /* drops what is queued */
 
 /* ---------------------------------------------------------------- stream_check.c: the gate ---- */

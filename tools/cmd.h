@@ -110,9 +110,12 @@ typedef struct title {
 } title_t;
 const char *column_title(const title_t *titles, const char *prop, char *buf);
 
-/* ---- progress.c ---- bytes, rate and ETA on a terminal, silence in a pipe ---- */
+/* ---- progress.c ---- bytes, rate and ETA on a terminal, silence in a pipe; or, when asked for, a line a second anywhere ---- */
 typedef struct progress progress_t;
 progress_t *progress_start(cmd_env_t *env, const char *what, const uint64_t *done, uint64_t total); /* total 0: unknown */
+/* TIME, SENT, SNAPSHOT, as send -v prints them; script: exact bytes. progress_name: from here on it is about this snapshot. */
+progress_t *progress_lines(cmd_env_t *env, const uint64_t *done, const char *name, bool script);
+void progress_name(progress_t *p, const char *name); /* p may be NULL, here and below */
 void progress_total(progress_t *p, uint64_t total);
 void progress_stop(progress_t *p);
 
