@@ -333,13 +333,16 @@ int dmu_recv_stream(dmu_recv_cookie_t *drc, stream_error_t *se);
 int dmu_recv_end(dmu_recv_cookie_t *drc);
 /* After opening for writing: what a crash left of receives goes, as if they had failed; resumable ones stay. */
 int dsl_recv_cleanup(dsl_pool_t *dp);
+/* What is kept of a broken resumable receive into fs, and the (perhaps hidden) dataset that has it. ENOENT: nothing. */
+typedef struct dsl_resume dsl_resume_t;
+int dsl_recv_partial(dsl_pool_t *dp, const char *fs, char *name, dsl_resume_t *dr);
 /* The property receive_resume_token of a partly received dataset ("1-..."); ENOENT: it is none. And what a token says. EINVAL */
 #define RESUME_TOKEN_MAX 4096
-typedef struct dsl_resume {
+struct dsl_resume {
     uint64_t dr_object, dr_offset, dr_bytes, dr_toguid, dr_fromguid;
     uint32_t dr_flags; /* DMU_SEND_* */
     char dr_toname[ZFS_MAX_DATASET_NAME_LEN];
-} dsl_resume_t;
+};
 int dsl_resume_token(dsl_pool_t *dp, const char *fs, char *token);
 int dsl_resume_parse(const char *token, dsl_resume_t *dr);
 /* receive -A: a partly received state is thrown away. EINVAL there is none */

@@ -173,6 +173,9 @@ bool feature_enabled(dsl_pool_t *dp, const char *guid);
 uint32_t feature_ds_load(dsl_pool_t *dp, uint64_t dsobj);        /* DS_FEATURE_* keys of a dataset object */
 void feature_ds_set(dsl_pool_t *dp, uint64_t dsobj, uint32_t features, dmu_tx_t *tx);   /* add keys and count them */
 void feature_ds_clear(dsl_pool_t *dp, uint64_t dsobj, uint32_t features, dmu_tx_t *tx); /* the reverse; zapified stays */
+/* A dataset or directory object becomes a ZAP beside its bonus, for named values of its own (zap_* with that object); counted. */
+void feature_zapify(dsl_pool_t *dp, uint64_t object, dmu_tx_t *tx);
+bool feature_is_zapified(dsl_pool_t *dp, uint64_t object);
 /* Free a dataset or directory object, with its zapified keys. */
 void feature_free_object(dsl_pool_t *dp, uint64_t object, dmu_tx_t *tx);
 /* Something is about to be written under ds that needs a feature (DS_FEATURE_*): called from any thread before the tx commits. */

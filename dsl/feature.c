@@ -213,8 +213,8 @@ feature_ds_bit(const char *guid)
     return 0;
 }
 
-static bool
-is_zapified(dsl_pool_t *dp, uint64_t object)
+bool
+feature_is_zapified(dsl_pool_t *dp, uint64_t object)
 {
     dmu_object_info_t doi;
 
@@ -226,7 +226,7 @@ feature_ds_load(dsl_pool_t *dp, uint64_t dsobj)
 {
     uint32_t found = 0;
 
-    if (!is_zapified(dp, dsobj))
+    if (!feature_is_zapified(dp, dsobj))
         return 0;
     for (size_t i = 0; i < ARRAY_SIZE(ds_features); i++)
         if (zap_contains(pool_mos(dp), dsobj, ds_features[i].guid) == 0)
@@ -234,12 +234,12 @@ feature_ds_load(dsl_pool_t *dp, uint64_t dsobj)
     return found;
 }
 
-static void
-zapify(dsl_pool_t *dp, uint64_t object, dmu_tx_t *tx)
+void
+feature_zapify(dsl_pool_t *dp, uint64_t object, dmu_tx_t *tx)
 {
     dmu_object_info_t doi;
 
-    if (is_zapified(dp, object))
+    if (feature_is_zapified(dp, object))
         return;
     VERIFY0(dmu_object_info(pool_mos(dp), object, &doi));
     VERIFY0(dmu_object_reclaim(pool_mos(dp), object, DMU_OTN_ZAP_METADATA, doi.doi_data_block_size,
@@ -254,7 +254,7 @@ feature_ds_set(dsl_pool_t *dp, uint64_t dsobj, uint32_t bits, dmu_tx_t *tx)
     uint64_t zero = 0;
 
     if (bits != 0)
-        zapify(dp, dsobj, tx);
+        feature_zapify(dp, dsobj, tx);
     for (size_t i = 0; i < ARRAY_SIZE(ds_features); i++) {
         if ((bits & ds_features[i].bit) == 0)
             continue;
@@ -277,7 +277,7 @@ feature_ds_clear(dsl_pool_t *dp, uint64_t dsobj, uint32_t bits, dmu_tx_t *tx)
 void
 feature_free_object(dsl_pool_t *dp, uint64_t object, dmu_tx_t *tx)
 {
-    if (is_zapified(dp, object))
+    if (feature_is_zapified(dp, object))
         feature_add(dp, FEATURE_EXTENSIBLE_DATASET, -1, tx);
     VERIFY0(dmu_object_free(pool_mos(dp), object, tx));
 }

@@ -36,8 +36,9 @@ recv_object_exists(dmu_recv_cookie_t *drc, uint64_t object, char *text)
 }
 
 static int
-write_bytes(objset_t *os, uint64_t object, uint64_t off, uint64_t len, const void *data)
+write_bytes(dmu_recv_cookie_t *drc, uint64_t object, uint64_t off, uint64_t len, const void *data)
 {
+    objset_t *os = drc->drc_os;
     dmu_tx_t *tx = dmu_tx_create(os);
     int err;
 
@@ -48,6 +49,8 @@ write_bytes(objset_t *os, uint64_t object, uint64_t off, uint64_t len, const voi
         return err;
     }
     err = dmu_write(os, object, off, len, data, tx);
+    if (err == 0)
+        recv_resume_note(drc, object, off, tx);
     dmu_tx_commit(tx);
     return err;
 }
@@ -77,7 +80,7 @@ recv_write(dmu_recv_cookie_t *drc, const struct drr_write *w, uint8_t *payload, 
     }
     if (err == 0) {
         stream_swap_block(&drc->drc_order, w->drr_object, (uint8_t)w->drr_type, data, w->drr_logical_size);
-        err = write_bytes(drc->drc_os, w->drr_object, w->drr_offset, w->drr_logical_size, data);
+        err = write_bytes(drc, w->drr_object, w->drr_offset, w->drr_logical_size, data);
     }
     free(plain);
     return err;
@@ -103,7 +106,7 @@ recv_write_embedded(dmu_recv_cookie_t *drc, const struct drr_write_embedded *e, 
             zio_decompress_data(e->drr_compression, payload, e->drr_psize, data, e->drr_lsize), text);
     if (err == 0) {
         stream_swap_block(&drc->drc_order, e->drr_object, doi.doi_type, data, e->drr_length);
-        err = write_bytes(drc->drc_os, e->drr_object, e->drr_offset, e->drr_length, data);
+        err = write_bytes(drc, e->drr_object, e->drr_offset, e->drr_length, data);
     }
     free(data);
     return err;
@@ -168,7 +171,7 @@ recv_write_byref(dmu_recv_cookie_t *drc, const struct drr_write_byref *r, char *
         err = SET_ERROR(EINVAL);
     }
     if (err == 0)
-        err = write_bytes(drc->drc_os, r->drr_object, r->drr_offset, r->drr_length, data);
+        err = write_bytes(drc, r->drr_object, r->drr_offset, r->drr_length, data);
     free(data);
     return err;
 }

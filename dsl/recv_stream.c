@@ -10,7 +10,7 @@
  * INVARIANTS
  *  1. Only verified records reach the queue, so that a damaged one changes nothing.
  *  2. END has been verified before success is reported; a stream that stops anywhere before is an error.
- *  3. After an error everything is as before the receive, and the cookie is gone.
+ *  3. After an error everything is as before the receive (or kept, to be resumed), and the cookie is gone.
  *
  * ZFS: dmu_recv_stream(), receive_writer_thread() in dmu_recv.c.
  */
@@ -19,7 +19,7 @@
 #include "recv_impl.h"
 
 typedef struct recv_reader {
-    stream_in_t rr_in;
+    stream_in_t *rr_in;
     stream_queue_t rr_queue;
     stream_error_t rr_se; /* the reader's own */
     volatile int rr_stop; /* the applying thread failed */
@@ -38,7 +38,7 @@ recv_reader(void *arg)
     recv_reader_t *rr = arg;
     stream_rec_t *rec;
 
-    while (!rr->rr_in.in_ended && (rr->rr_err = stream_in_next(&rr->rr_in, &rec)) == 0) {
+    while (!rr->rr_in->in_ended && (rr->rr_err = stream_in_next(rr->rr_in, &rec)) == 0) {
         if (!stream_queue_put(&rr->rr_queue, rec, rec_cost(rec))) {
             stream_rec_free(rec);
             rr->rr_err = SET_ERROR(EINTR);
@@ -73,6 +73,7 @@ apply_one(dmu_recv_cookie_t *drc, stream_rec_t *rec, stream_error_t *se)
 
     if (rec->sr_drr.drr_type == DRR_END)
         return 0;
+    drc->drc_bytes += DRR_SIZE + rec->sr_len;
     err = recv_apply(drc, rec, text);
     if (err != 0)
         stream_fail(se, err, rec->sr_number, rec->sr_offset, "%s: %s", drr_type_name(rec->sr_drr.drr_type),
@@ -132,22 +133,17 @@ dmu_recv_stream(dmu_recv_cookie_t *drc, stream_error_t *se)
 {
     recv_reader_t *rr = xzalloc(sizeof(*rr));
     stream_error_t dummy;
-    uint8_t *payload;
     int err;
 
     if (se == NULL)
         se = &dummy;
     memset(se, 0, sizeof(*se));
-    drc->drc_order = (stream_order_t){.sd_swap = drc->drc_wire.drr_u.drr_begin.drr_magic != DRR_MAGIC};
-    err = stream_in_start(&rr->rr_in, drc->drc_fd, drc->drc_off, drc->drc_cancel, se, &drc->drc_wire, &payload);
-    free(payload); /* nothing in it is needed: resuming, redaction and encryption are not done */
-    if (err == 0) {
-        rr->rr_in.in_se = &rr->rr_se;
-        rr->rr_in.in_stop = &rr->rr_stop;
-        stream_queue_init(&rr->rr_queue, offsetof(stream_rec_t, sr_node), STREAM_QUEUE_BYTES);
-        err = recv_records(drc, rr, se);
-        stream_queue_fini(&rr->rr_queue);
-    }
+    rr->rr_in = &drc->drc_in; /* begun by dmu_recv_begin */
+    rr->rr_in->in_se = &rr->rr_se;
+    rr->rr_in->in_stop = &rr->rr_stop;
+    stream_queue_init(&rr->rr_queue, offsetof(stream_rec_t, sr_node), STREAM_QUEUE_BYTES);
+    err = recv_records(drc, rr, se);
+    stream_queue_fini(&rr->rr_queue);
     free(rr);
     if (err != 0)
         recv_abandon(drc);

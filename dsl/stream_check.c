@@ -24,6 +24,7 @@ static const struct {
     {DMU_BACKUP_FEATURE_EMBED_DATA, "embed_data"},
     {DMU_BACKUP_FEATURE_LZ4, "lz4"},
     {DMU_BACKUP_FEATURE_LARGE_BLOCKS, "large_blocks"},
+    {DMU_BACKUP_FEATURE_RESUMING, "resuming"},
     {DMU_BACKUP_FEATURE_REDACTED, "redacted"},
     {DMU_BACKUP_FEATURE_COMPRESSED, "compressed"},
     {DMU_BACKUP_FEATURE_LARGE_DNODE, "large_dnode"},
@@ -60,11 +61,6 @@ check_features(uint64_t features, char *text)
     if (features & DMU_BACKUP_FEATURE_RAW) {
         snprintf(text, TEXT,
                  "the stream is encrypted (sent raw), which is not supported; send it without -w");
-        return SET_ERROR(ENOTSUP);
-    }
-    if (features & DMU_BACKUP_FEATURE_RESUMING) {
-        snprintf(text, TEXT,
-                 "the stream goes on from an interrupted receive, but there is none to go on with");
         return SET_ERROR(ENOTSUP);
     }
     if (features & ~known_features())

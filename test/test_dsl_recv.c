@@ -488,7 +488,8 @@ START_TEST(test_recv_errors)
     own_change(b, "b/fs", 3);
     ck_assert_int_eq(receive_bytes(b, "b/fs", inc, ninc, &se), ETXTBSY);
     ck_assert_int_eq(dsl_dataset_own(b, "b/fs", false, &ds, &ds), 0);
-    ck_assert_int_eq(receive_bytes(b, "b/fs", inc, ninc, &se), EBUSY);
+    ck_assert_int_eq(receive_bytes(b, "b/fs", inc, ninc, &se), ETXTBSY);
+    ck_assert_int_eq(receive_fd(b, "b/fs", memfd_of(inc, ninc), true, &se), EBUSY); /* nobody lends it */
     dsl_dataset_disown(ds, &ds);
     ck_assert_int_eq(receive_fd(b, "b/fs", memfd_of(inc, ninc), true, &se), 0);
     compare_snaps(a, "a/fs@2", b, "b/fs@2", true);
