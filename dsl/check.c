@@ -294,6 +294,22 @@ check_deadlist(check_t *ck, const member_t *m, const block_list_t *prev)
     dsl_deadlist_close(da.da_dl);
 }
 
+/* Of heads only; the ZAP is there while it has entries. */
+static void
+check_bookmarks(check_t *ck, const member_t *m)
+{
+    uint64_t object = dsl_bookmarks_obj(ck->ck_pool, m->m_ds->ds_object), n = 0;
+
+    if (object == 0)
+        return;
+    check_object(ck, object, "bookmarks");
+    ck->ck_bookmark_zaps++;
+    if (dsl_dataset_is_snapshot(m->m_ds))
+        check_bad(ck, "%s: a snapshot has bookmarks", m->m_name);
+    if (zap_count(pool_mos(ck->ck_pool), object, &n) != 0 || n == 0)
+        check_bad(ck, "%s: no bookmark can be read", m->m_name);
+}
+
 static void
 check_dataset(check_t *ck, member_t *m)
 {
@@ -312,6 +328,7 @@ check_dataset(check_t *ck, member_t *m)
     check_object(ck, p->ds_next_clones_obj, "next clones");
     check_object(ck, p->ds_props_obj, "snapshot properties");
     check_object(ck, p->ds_userrefs_obj, "holds");
+    check_bookmarks(ck, m);
     check_deadlist_objects(ck, p->ds_deadlist_obj);
 }
 

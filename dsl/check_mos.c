@@ -132,5 +132,6 @@ check_features(check_t *ck)
     check_feature(ck, FEATURE_LARGE_BLOCKS, ck->ck_feature_count[0]);
     check_feature(ck, FEATURE_LARGE_DNODE, ck->ck_feature_count[1]);
     check_feature(ck, FEATURE_ZSTD_COMPRESS, ck->ck_feature_count[2]);
+    check_feature(ck, FEATURE_BOOKMARKS, ck->ck_bookmark_zaps);
     check_feature(ck, FEATURE_EXTENSIBLE_DATASET, count_zapified(ck));
 }

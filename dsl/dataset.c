@@ -397,18 +397,14 @@ dsl_dataset_set(dsl_dataset_t *ds, uint64_t *field, uint64_t value, dmu_tx_t *tx
 int
 dsl_dataset_open_deadlist(dsl_dataset_t *ds, dsl_deadlist_t **dlp)
 {
-    dsl_deadlist_t *dl;
-    int err;
+    int err = 0;
 
-    if (ds->ds_deadlist == NULL) {
-        if ((err = dsl_deadlist_open(ds->ds_pool, ds->ds_phys.ds_deadlist_obj, &dl)) != 0)
-            return err;
-        mutex_enter(&ds->ds_lock);
-        ds->ds_deadlist = dl;
-        mutex_exit(&ds->ds_lock);
-    }
+    mutex_enter(&ds->ds_lock); /* held while it is read: there must be one of it only */
+    if (ds->ds_deadlist == NULL)
+        err = dsl_deadlist_open(ds->ds_pool, ds->ds_phys.ds_deadlist_obj, &ds->ds_deadlist);
     *dlp = ds->ds_deadlist;
-    return 0;
+    mutex_exit(&ds->ds_lock);
+    return err;
 }
 
 dsl_deadlist_t *

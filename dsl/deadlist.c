@@ -53,7 +53,7 @@ typedef struct bucket {
 struct dsl_deadlist {
     dsl_pool_t *dl_pool;
     uint64_t dl_object;
-    avl_tree_t dl_buckets; /* syncing thread */
+    avl_tree_t dl_buckets; /* changed in sync tasks, so read under the config lock; b_bpobj: dl_lock */
     kmutex_t dl_lock;      /* below */
     dsl_deadlist_phys_t dl_phys;
     bool dl_dirty;
@@ -70,7 +70,10 @@ bucket_compare(const void *a, const void *b)
 static int
 bucket_open(dsl_deadlist_t *dl, bucket_t *b)
 {
-    return b->b_bpobj != NULL ? 0 : bpobj_open(pool_mos(dl->dl_pool), b->b_object, &b->b_bpobj);
+    mutex_enter(&dl->dl_lock);
+    int err = b->b_bpobj != NULL ? 0 : bpobj_open(pool_mos(dl->dl_pool), b->b_object, &b->b_bpobj);
+    mutex_exit(&dl->dl_lock);
+    return err;
 }
 
 static bpobj_t *
@@ -329,20 +332,23 @@ dsl_deadlist_space(dsl_deadlist_t *dl, uint64_t *used, uint64_t *comp, uint64_t 
     mutex_exit(&dl->dl_lock);
 }
 
-void
+int
 dsl_deadlist_space_range(dsl_deadlist_t *dl, uint64_t mintxg, uint64_t maxtxg, uint64_t *used, uint64_t *comp,
                          uint64_t *uncomp)
 {
     uint64_t u, c, n;
+    int err = 0;
 
     *used = *comp = *uncomp = 0;
     for (bucket_t *b = bucket_from(dl, mintxg); b != NULL && b->b_key < maxtxg;
          b = avl_next(&dl->dl_buckets, b)) {
-        VERIFY0(bpobj_space(bucket_bpobj(dl, b), &u, &c, &n));
+        if ((err = bucket_open(dl, b)) != 0 || (err = bpobj_space(b->b_bpobj, &u, &c, &n)) != 0)
+            break;
         *used += u;
         *comp += c;
         *uncomp += n;
     }
+    return err;
 }
 
 int

@@ -316,6 +316,7 @@ dsl_destroy_head_sync_impl(dsl_dataset_t *ds, dmu_tx_t *tx)
     dsl_deadlist_free(dp, ds->ds_phys.ds_deadlist_obj, tx);
     if (ds->ds_prev != NULL)
         unlink_origin(ds, tx);
+    dsl_bookmarks_destroy_all(ds, tx);
     dsl_dir_set(ds->ds_dir, &ds->ds_dir->dd_phys.dd_head_dataset_obj, 0, tx);
     free_dataset_object(ds, tx);
     dsl_dir_destroy_sync(ddobj, dp, tx);

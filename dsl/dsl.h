@@ -190,7 +190,7 @@ int dsl_destroy_bookmarks(dsl_pool_t *dp, const char *const *marks, int n, int *
 int dsl_bookmark_get(dsl_pool_t *dp, const char *mark, dsl_bookmark_t *bm);
 int dsl_for_each_bookmark(dsl_pool_t *dp, const char *fs, dsl_name_cb_t cb, void *arg); /* whole names, oldest first */
 
-/* stats.c. Bytes referenced by to (a head or snapshot) that were written after from ("fs@snap", "fs#mark"): `written@SNAP`. EXDEV */
+/* space.c. Bytes referenced by to (a head or snapshot) that were written after from ("fs@snap", "fs#mark"): `written@SNAP`. EXDEV */
 int dsl_space_written(dsl_pool_t *dp, const char *from, const char *to, uint64_t *bytes);
 
 /* diff.c. Objects that differ between a snapshot and a later state (snapshot or head) of the same file system: cb gets ranges of object

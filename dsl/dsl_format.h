@@ -105,6 +105,9 @@ typedef struct dsl_deadlist_phys {
 } dsl_deadlist_phys_t;
 _Static_assert(sizeof(dsl_deadlist_phys_t) == 320, "a deadlist header is 320 bytes");
 
+/* ---- keys of zapified dataset objects ---- */
+#define DS_FIELD_BOOKMARK_NAMES "com.delphix:bookmarks" /* head: ZAP of name -> u64[3]: guid, creation txg, creation time (s) */
+
 /* ---- features this code knows (guid text) ---- */
 #define FEATURE_LZ4_COMPRESS        "org.illumos:lz4_compress"
 #define FEATURE_EXTENSIBLE_DATASET  "com.delphix:extensible_dataset"
@@ -113,6 +116,8 @@ _Static_assert(sizeof(dsl_deadlist_phys_t) == 320, "a deadlist header is 320 byt
 #define FEATURE_LARGE_BLOCKS        "org.open-zfs:large_blocks"
 #define FEATURE_LARGE_DNODE         "org.zfsonlinux:large_dnode"
 #define FEATURE_ZSTD_COMPRESS       "org.freebsd:zstd_compress"
+#define FEATURE_BOOKMARKS           "com.delphix:bookmarks"
+#define FEATURE_ASYNC_DESTROY       "com.delphix:async_destroy"
 
 /* ---- names ---- */
 #define ZFS_MAX_DATASET_NAME_LEN 256 /* whole name, with NUL; a component likewise */

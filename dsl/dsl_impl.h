@@ -8,7 +8,8 @@
  * INVARIANTS
  *  1. Only the syncing thread changes the MOS. What open context reads of it (names, properties, phys structs, features) changes
  *     only while the syncing thread holds dp_config_lock for writing; so a reader under the lock sees no half-made change.
- *     Deadlists' block lists, free_bpobj and space maps change without the lock: open context never reads those.
+ *     Deadlists' block lists, free_bpobj and space maps change without the lock: open context reads none of them but the sums of
+ *     deadlists, through the one dsl_deadlist that the dataset has in memory, which has a lock for them.
  *  2. A dataset or directory whose phys is dirty, or whose objset is dirty in some txg, is held: its memory cannot go
  *     before it is written.
  *  3. There is at most one dsl_dataset / dsl_dir in dp_datasets / dp_dirs per object; one with refs 0 is on neither.
@@ -52,8 +53,8 @@ void dsl_deadlist_remove_key(dsl_deadlist_t *dl, uint64_t mintxg, dmu_tx_t *tx);
 /* A new deadlist with dl's keys below maxtxg, all empty. */
 uint64_t dsl_deadlist_clone(dsl_deadlist_t *dl, uint64_t maxtxg, dmu_tx_t *tx);
 void dsl_deadlist_space(dsl_deadlist_t *dl, uint64_t *used, uint64_t *comp, uint64_t *uncomp);
-/* Of the buckets with mintxg <= key < maxtxg; both must be keys or beyond the last. */
-void dsl_deadlist_space_range(dsl_deadlist_t *dl, uint64_t mintxg, uint64_t maxtxg, uint64_t *used, uint64_t *comp, uint64_t *uncomp);
+/* Of the buckets with mintxg <= key < maxtxg; both must be keys or beyond the last. From any thread, config lock held. */
+int dsl_deadlist_space_range(dsl_deadlist_t *dl, uint64_t mintxg, uint64_t maxtxg, uint64_t *used, uint64_t *comp, uint64_t *uncomp);
 void dsl_deadlist_merge(dsl_deadlist_t *dl, uint64_t otherobj, dmu_tx_t *tx); /* other is emptied (free it next) */
 /* Buckets with key >= mintxg move whole onto bpo. */
 void dsl_deadlist_move_bpobj(dsl_deadlist_t *dl, bpobj_t *bpo, uint64_t mintxg, dmu_tx_t *tx);
@@ -100,7 +101,7 @@ struct dsl_dataset {
     dsl_dataset_t *ds_prev;        /* held, head only: its latest snapshot, or origin; syncing thread, dp_config_lock */
     kmutex_t ds_opening;           /* opening or replacing ds_objset */
     objset_t *ds_objset;
-    dsl_deadlist_t *ds_deadlist;   /* opened by the syncing thread when needed; pointer under ds_lock */
+    dsl_deadlist_t *ds_deadlist;   /* opened when needed; set under ds_lock, cleared under the config lock too */
     uint64_t ds_refquota, ds_refreserv; /* bytes, from the properties (quota.c); changed with ds_lock held */
     uint32_t ds_features;          /* DS_FEATURE_*: keys on the object; syncing thread, dp_config_lock */
     uint32_t ds_features_wanted;   /* atomic: keys to be added at the next sync */
@@ -183,6 +184,10 @@ void dsl_dataset_want_feature(dsl_dataset_t *ds, uint32_t feature);
 /* The bit for guid, 0 when it is no per-dataset feature of ours. */
 uint32_t feature_ds_bit(const char *guid);
 
+/* The object becomes a ZAP beside its bonus, if it is none yet. */
+void feature_zapify(dsl_pool_t *dp, uint64_t object, dmu_tx_t *tx);
+int feature_check_use(dsl_pool_t *dp, const char *guid); /* ENOTSUP: the pool cannot have it; EIO */
+
 /* ---------------------------------------------------------------- dir.c: config lock held ---- */
 
 /* The directory of "pool/a/b[@snap]". With tail: the deepest existing one; *tail points at the missing component, or NULL. */
@@ -222,7 +227,7 @@ void dsl_dataset_add_ref(dsl_dataset_t *ds);
 void dsl_dataset_will_dirty(dsl_dataset_t *ds, dmu_tx_t *tx); /* syncing thread, before changing ds_phys */
 void dsl_dataset_set(dsl_dataset_t *ds, uint64_t *field, uint64_t value, dmu_tx_t *tx); /* will_dirty, one field of ds_phys */
 dsl_deadlist_t *dsl_dataset_deadlist(dsl_dataset_t *ds);      /* syncing thread, a task whose check has looked: open it if need be */
-int dsl_dataset_open_deadlist(dsl_dataset_t *ds, dsl_deadlist_t **dlp); /* the same; EIO, ECKSUM */
+int dsl_dataset_open_deadlist(dsl_dataset_t *ds, dsl_deadlist_t **dlp); /* the same, from any thread; EIO, ECKSUM */
 void dsl_dataset_close_deadlist(dsl_dataset_t *ds, dmu_tx_t *tx);
 void dsl_dataset_sync_phys(dsl_dataset_t *ds, dmu_tx_t *tx);
 void dsl_dataset_update_props(dsl_dataset_t *ds); /* properties again, onto the open objset; config lock held */
@@ -244,6 +249,14 @@ void dsl_dataset_remove_from_next_clones(dsl_dataset_t *origin, uint64_t dsobj, 
 /* Own a held head, out of the hands of the mount if need be (*lent). EBUSY. Give back with the same tag and *lent. */
 int dsl_dataset_borrow(dsl_dataset_t *ds, const void *tag, bool *lent);
 void dsl_dataset_give_back(dsl_dataset_t *ds, const void *tag, bool lent);
+
+/* ---------------------------------------------------------------- bookmark.c: config lock held ---- */
+
+/* EXDEV: later (may be NULL) is no later state of the bookmark's file system. */
+int dsl_bookmark_lookup(dsl_pool_t *dp, const char *name, dsl_dataset_t *later, dsl_bookmark_t *bm);
+bool dsl_dataset_is_before_txg(dsl_dataset_t *later, dsl_dataset_t *head, uint64_t txg);
+void dsl_bookmarks_destroy_all(dsl_dataset_t *head, dmu_tx_t *tx); /* they go with the file system */
+uint64_t dsl_bookmarks_obj(dsl_pool_t *dp, uint64_t dsobj);        /* the ZAP; 0: none */
 
 /* ---------------------------------------------------------------- account.c: births and kills ---- */
 

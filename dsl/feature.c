@@ -41,6 +41,7 @@ static const feature_t features[] = {
     {FEATURE_LARGE_DNODE, false, true, true, 0, "Dnodes larger than 512 bytes"},
     {FEATURE_ZSTD_COMPRESS, false, true, true, 0, "Zstandard compression"},
     {FEATURE_XXH3_128, false, true, false, 1, "XXH3 128-bit checksum of every block"},
+    {FEATURE_BOOKMARKS, true, true, true, 0, "Bookmarks: the birth times of snapshots that may be gone"},
     {FEATURE_HOLE_BIRTH, false, false, false, 0, NULL},
     {"org.illumos:sha512", false, false, false, 0, NULL},
     {"com.datto:bookmark_v2", false, false, false, 0, NULL},
@@ -171,6 +172,15 @@ feature_add(dsl_pool_t *dp, const char *guid, int64_t delta, dmu_tx_t *tx)
             zap_update(pool_mos(dp), dp->dp_feature_desc_obj, guid, 1, strlen(f->f_text) + 1, f->f_text, tx));
     VERIFY(delta >= 0 || count >= (uint64_t)-delta);
     VERIFY0(zap_update_u64(pool_mos(dp), object, guid, count + (uint64_t)delta, tx));
+}
+
+int
+feature_check_use(dsl_pool_t *dp, const char *guid)
+{
+    uint64_t count;
+    int err = dp->dp_features_obj[0] == 0 ? SET_ERROR(ENOTSUP) : feature_get(dp, guid, &count);
+
+    return err == ENOENT ? 0 : err;
 }
 
 static uint64_t
