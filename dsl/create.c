@@ -231,6 +231,7 @@ create_sync(void *arg, dmu_tx_t *tx)
     if (ca->ca_props != NULL)
         prop_set_all_sync(ds, ca->ca_props, tx);
     (void)dsl_dataset_create_objset(ds, ca->ca_type, ca->ca_props, true, tx);
+    history_log_ds(ds, "create", tx, " ");
     dsl_dataset_rele(ds, __func__);
     dsl_dir_rele(parent, ca->ca_name);
 }

@@ -199,6 +199,16 @@ int dmu_diff(dsl_pool_t *dp, const char *from, const char *to, int (*cb)(void *a
 
 /* history.c: what was done to the pool, in a ring in the MOS. log: a command line, from open context, waits for its txg. Internal events come by
  * themselves, with the dataset and txg. read: oldest first; each an nvlist with ZFS's names. ZFS: spa_history.c */
+#define HISTORY_TIME     "history time"     /* u64, s since 1970 */
+#define HISTORY_HOST     "history hostname"
+#define HISTORY_CMD      "history command"  /* with _WHO (u64, uid) and _ZONE */
+#define HISTORY_WHO      "history who"
+#define HISTORY_ZONE     "history zone"
+#define HISTORY_INT_NAME "internal_name"    /* with _INT_STR, _TXG (u64); of a dataset also _DSNAME, _DSID (u64) */
+#define HISTORY_INT_STR  "history internal str"
+#define HISTORY_TXG      "history txg"
+#define HISTORY_DSNAME   "dsname"
+#define HISTORY_DSID     "dsid"
 int dsl_history_log(dsl_pool_t *dp, const char *command);
 int dsl_history_read(dsl_pool_t *dp, int (*cb)(void *arg, const nvlist_t *event), void *arg);
 

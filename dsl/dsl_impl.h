@@ -335,6 +335,10 @@ typedef struct quota_probe {
 int quota_probe_snapshot(quota_probe_t *qp, dsl_dataset_t *ds);
 void quota_probe_fini(quota_probe_t *qp);
 
+/* history.c: an internal event of a sync task, part of its txg. text may be " ". ZFS: spa_history_log_internal, _ds */
+void history_log(dsl_pool_t *dp, const char *what, dmu_tx_t *tx, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+void history_log_ds(dsl_dataset_t *ds, const char *what, dmu_tx_t *tx, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+
 /* name.c */
 int name_check_component(const char *s, size_t n, bool internal); /* EINVAL */
 /* "a/b@c" -> "a/b"; out has ZFS_MAX_DATASET_NAME_LEN bytes. EINVAL no '@', ENAMETOOLONG. snap points into name. */

@@ -100,4 +100,5 @@ pool_create_sync(void *arg, dmu_tx_t *tx)
     dp->dp_free_dir = create_dir(dp, dp->dp_root_dir, FREE_DIR_NAME, tx);
     create_origin(dp, tx);
     create_root_fs(dp, tx);
+    history_log(dp, "create", tx, "pool version %llu", (unsigned long long)SPA_VERSION);
 }

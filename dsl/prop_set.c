@@ -105,6 +105,8 @@ prop_op_sync(dsl_dataset_t *ds, prop_op_t op, const char *prop, const char *valu
     }
     quota_sync(ds, prop, tx);
     props_zap_drop_empty(ds, tx);
+    history_log_ds(ds, op == PROP_OP_SET || op == PROP_OP_RECEIVED ? "set" : "inherit", tx, "%s=%s", prop,
+                   value != NULL ? value : "");
 }
 
 /* ---- many ---- */

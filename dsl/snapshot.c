@@ -205,6 +205,7 @@ snapshot_sync(void *arg, dmu_tx_t *tx)
         VERIFY0(name_split_snapshot(sa->sa_names[i], fs, &snap));
         VERIFY0(dsl_dataset_hold_locked(sa->sa_pool, fs, __func__, &ds));
         dsl_dataset_snapshot_sync(ds, snap, tx);
+        history_log_ds(ds->ds_prev, "snapshot", tx, " ");
         if (sa->sa_props != NULL)
             prop_set_all_sync(ds->ds_prev, sa->sa_props, tx);
         dsl_dataset_rele(ds, __func__);

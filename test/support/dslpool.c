@@ -535,8 +535,8 @@ tp_set_dir_u64(testpool_t *tp, const char *fs, size_t field, uint64_t value)
 
 /* ---- zdb ---- */
 
-static void
-copy_out(testpool_t *tp, const char *path)
+void
+tp_copy_out(testpool_t *tp, const char *path)
 {
     disk_t d = faultdisk_disk(tp->tp_disk);
     uint64_t size = d.d_ops->dop_size(d.d_arg), step = 1 << 20;
@@ -563,7 +563,7 @@ tp_zdb(testpool_t *tp)
         return 77;
     ck_assert_ptr_nonnull(mkdtemp(dir));
     snprintf(path, sizeof(path), "%s/img", dir);
-    copy_out(tp, path);
+    tp_copy_out(tp, path);
     snprintf(
         cmd, sizeof(cmd),
         "export LD_LIBRARY_PATH=$(echo build/peers/openzfs/lib/*-linux-gnu); Z='timeout 120 "

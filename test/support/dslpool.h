@@ -69,5 +69,6 @@ void tp_random_op(testpool_t *tp);
 int tp_set_dir_u64(testpool_t *tp, const char *fs, size_t field, uint64_t value);
 /* Copy the disk to a file and let zdb judge it: 0; 77 no zdb here. */
 int tp_zdb(testpool_t *tp);
+void tp_copy_out(testpool_t *tp, const char *path);
 
 #endif
