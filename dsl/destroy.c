@@ -198,6 +198,7 @@ dsl_destroy_snapshot_sync_impl(dsl_dataset_t *ds, dmu_tx_t *tx)
     dsl_dataset_t *prev = NULL, *next;
     bool own_prev = false; /* P is of the same chain, not the origin of a clone */
 
+    history_log_ds(ds, "destroy", tx, " ");
     if (ds->ds_phys.ds_prev_snap_obj != 0) {
         VERIFY0(dsl_dataset_hold_obj_locked(dp, ds->ds_phys.ds_prev_snap_obj, __func__, &prev));
         own_prev = prev->ds_phys.ds_next_snap_obj == ds->ds_object;
@@ -308,6 +309,7 @@ dsl_destroy_head_sync_impl(dsl_dataset_t *ds, dmu_tx_t *tx)
     dsl_pool_t *dp = ds->ds_pool;
     uint64_t ddobj = ds->ds_dir->dd_object;
 
+    history_log_ds(ds, "destroy", tx, " ");
     drop_refreservation(ds, tx);
     dsl_dataset_evict_objset(ds);
     kill_blocks(ds, tx);

@@ -201,8 +201,8 @@ int dmu_diff(dsl_pool_t *dp, const char *from, const char *to, int (*cb)(void *a
  * themselves, with the dataset and txg. read: oldest first; each an nvlist with ZFS's names. ZFS: spa_history.c */
 #define HISTORY_TIME     "history time"     /* u64, s since 1970 */
 #define HISTORY_HOST     "history hostname"
-#define HISTORY_CMD      "history command"  /* with _WHO (u64, uid) and _ZONE */
-#define HISTORY_WHO      "history who"
+#define HISTORY_WHO      "history who"      /* u64, uid */
+#define HISTORY_CMD      "history command"  /* with _ZONE */
 #define HISTORY_ZONE     "history zone"
 #define HISTORY_INT_NAME "internal_name"    /* with _INT_STR, _TXG (u64); of a dataset also _DSNAME, _DSID (u64) */
 #define HISTORY_INT_STR  "history internal str"

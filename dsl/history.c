@@ -222,6 +222,7 @@ write_record(dsl_pool_t *dp, nvlist_t *record, dmu_tx_t *tx)
     int err = EFBIG;
 
     nvlist_add_uint64(record, HISTORY_TIME, (uint64_t)time(NULL));
+    nvlist_add_uint64(record, HISTORY_WHO, (uint64_t)getuid());
     nvlist_add_string(record, HISTORY_HOST, uname(&host) == 0 ? host.nodename : "");
     nvlist_pack(record, NV_ENCODE_XDR, &packed, &len);
     nvlist_free(record);
@@ -296,7 +297,6 @@ command_sync(void *arg, dmu_tx_t *tx)
 
     snprintf(text, sizeof(text), "%s", ca->ca_command);
     nvlist_add_string(record, HISTORY_CMD, text);
-    nvlist_add_uint64(record, HISTORY_WHO, (uint64_t)getuid());
     nvlist_add_string(record, HISTORY_ZONE, "linux");
     write_record(ca->ca_pool, record, tx);
 }

@@ -82,6 +82,7 @@ recv_end_sync(void *arg, dmu_tx_t *tx)
     else
         recv_resume_clear(ds, tx);
     sync_snapshot(drc, ds, tx);
+    history_log_ds(ds, "finish receiving", tx, "snap=%s", drc->drc_tosnap);
     if (drc->drc_props != NULL)
         prop_set_all_sync(ds, drc->drc_props, tx);
 }

@@ -43,6 +43,7 @@ rollback_sync(void *arg, dmu_tx_t *tx)
 
     VERIFY0(dsl_dataset_hold_obj_locked(ra->ra_pool, object, __func__, &temp));
     dsl_dataset_clone_swap_sync(temp, ds, tx);
+    history_log_ds(ds, "rollback", tx, "to=%s", ds->ds_prev->ds_snapname);
     mutex_enter(&ds->ds_lock);
     ds->ds_phys.ds_flags &= ~DS_FLAG_INCONSISTENT;
     mutex_exit(&ds->ds_lock);
