@@ -515,6 +515,7 @@ check_dir(check_t *ck, uint64_t object, uint64_t *charged)
     for (int i = 0; i < DD_USED_NUM; i++)
         sum += p->dd_used_breakdown[i];
     expect(ck, name, "used", p->dd_used_bytes, sum);
+    ck->ck_reserved += p->dd_used_breakdown[DD_USED_CHILD_RSRV] + p->dd_used_breakdown[DD_USED_REFRSRV];
     *charged = MAX(p->dd_used_bytes, p->dd_reserved);
     dsl_dir_rele(dd, ck);
 }
@@ -555,10 +556,8 @@ check_free_lists(check_t *ck)
 static void
 check_total(check_t *ck)
 {
-    const dsl_dir_phys_t *root = &ck->ck_pool->dp_root_dir->dd_phys;
-
-    if (root->dd_used_breakdown[DD_USED_CHILD_RSRV] == 0 && root->dd_used_breakdown[DD_USED_REFRSRV] == 0)
-        expect(ck, "root", "used", root->dd_used_bytes, range_tree_space(ck->ck_claimed));
+    expect(ck, "root", "used", ck->ck_pool->dp_root_dir->dd_phys.dd_used_bytes,
+           range_tree_space(ck->ck_claimed) + ck->ck_reserved);
 }
 
 uint64_t

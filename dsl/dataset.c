@@ -79,7 +79,8 @@ ds_load(dsl_dataset_t *ds, const char *snapname)
     if (err != 0)
         return err;
     ds->ds_features = feature_ds_load(dp, ds->ds_object);
-    if (p->ds_num_children == 0) {
+    ds->ds_snapshot = p->ds_num_children != 0;
+    if (!ds->ds_snapshot) {
         quota_load(ds);
         if (p->ds_prev_snap_obj != 0)
             err = load_prev(ds);
@@ -474,18 +475,31 @@ dsl_dataset_hold_prev(dsl_dataset_t *ds)
         dsl_dataset_rele(old, ds);
 }
 
+void
+dsl_dataset_move_sync(dsl_dataset_t *ds, dsl_dir_t *dd, dmu_tx_t *tx)
+{
+    dsl_dir_t *old = ds->ds_dir;
+
+    ASSERT(ds->ds_snapshot);
+    mutex_enter(&ds->ds_pool->dp_lock);
+    dd->dd_refs++;
+    ds->ds_dir = dd;
+    mutex_exit(&ds->ds_pool->dp_lock);
+    dsl_dir_rele(old, ds);
+    dsl_dataset_set(ds, &ds->ds_phys.ds_dir_obj, dd->dd_object, tx);
+}
+
 /* ---- small questions ---- */
 
 void
 dsl_dataset_name(dsl_dataset_t *ds, char *name)
 {
-    dsl_dir_name(ds->ds_dir, name);
-    if (ds->ds_snapname[0] != '\0') {
-        size_t n = strlen(name);
-        mutex_enter(&ds->ds_pool->dp_lock);
+    mutex_enter(&ds->ds_pool->dp_lock); /* a rename or promote changes all of it at once */
+    dsl_dir_name_locked(ds->ds_dir, name);
+    size_t n = strlen(name);
+    if (ds->ds_snapshot)
         snprintf(name + n, ZFS_MAX_DATASET_NAME_LEN - n, "@%s", ds->ds_snapname);
-        mutex_exit(&ds->ds_pool->dp_lock);
-    }
+    mutex_exit(&ds->ds_pool->dp_lock);
 }
 
 dsl_pool_t *
@@ -503,7 +517,7 @@ dsl_dataset_obj(dsl_dataset_t *ds)
 bool
 dsl_dataset_is_snapshot(dsl_dataset_t *ds)
 {
-    return ds->ds_snapname[0] != '\0';
+    return ds->ds_snapshot;
 }
 
 void
@@ -520,7 +534,7 @@ dsl_dataset_snapname(dsl_dataset_t *ds, char *snap)
     mutex_enter(&ds->ds_pool->dp_lock);
     memcpy(snap, ds->ds_snapname, sizeof(ds->ds_snapname));
     mutex_exit(&ds->ds_pool->dp_lock);
-    return snap[0] != '\0' ? 0 : SET_ERROR(EINVAL);
+    return ds->ds_snapshot ? 0 : SET_ERROR(EINVAL);
 }
 
 int
@@ -560,7 +574,7 @@ dsl_dataset_is_before(dsl_dataset_t *later, dsl_dataset_t *earlier)
     dsl_pool_t *dp = later->ds_pool;
     dsl_dataset_phys_t p = later->ds_phys;
 
-    if (dsl_dataset_obj(later) == earlier->ds_object || earlier->ds_snapname[0] == '\0')
+    if (dsl_dataset_obj(later) == earlier->ds_object || !earlier->ds_snapshot)
         return false;
     while (p.ds_prev_snap_obj != 0 && p.ds_prev_snap_txg >= earlier->ds_phys.ds_creation_txg) {
         uint64_t object = p.ds_prev_snap_obj, txg = p.ds_prev_snap_txg;

@@ -158,8 +158,8 @@ dsl_dir_rele(dsl_dir_t *dd, const void *tag)
 {
     while (dd != NULL) {
         dsl_pool_t *dp = dd->dd_pool;
-        dsl_dir_t *parent = dd->dd_parent;
         mutex_enter(&dp->dp_lock);
+        dsl_dir_t *parent = dd->dd_parent;
         VERIFY(dd->dd_refs > 0);
         bool last = --dd->dd_refs == 0;
         if (last && list_link_active(&dd->dd_link))
@@ -226,13 +226,12 @@ dsl_dir_hold(dsl_pool_t *dp, const char *name, const void *tag, dsl_dir_t **ddp,
 }
 
 void
-dsl_dir_name(dsl_dir_t *dd, char *name)
+dsl_dir_name_locked(dsl_dir_t *dd, char *name)
 {
     char buf[ZFS_MAX_DATASET_NAME_LEN], *at = buf + sizeof(buf) - 1;
     size_t n;
 
     *at = '\0'; /* filled from the end */
-    mutex_enter(&dd->dd_pool->dp_lock);
     for (dsl_dir_t *up = dd; up != NULL && (n = strlen(up->dd_name)) < (size_t)(at - buf);
          up = up->dd_parent) {
         if (up != dd)
@@ -240,8 +239,15 @@ dsl_dir_name(dsl_dir_t *dd, char *name)
         at -= n;
         memcpy(at, up->dd_name, n);
     }
-    mutex_exit(&dd->dd_pool->dp_lock);
     memcpy(name, at, (size_t)(buf + sizeof(buf) - at));
+}
+
+void
+dsl_dir_name(dsl_dir_t *dd, char *name)
+{
+    mutex_enter(&dd->dd_pool->dp_lock);
+    dsl_dir_name_locked(dd, name);
+    mutex_exit(&dd->dd_pool->dp_lock);
 }
 
 bool
@@ -447,6 +453,38 @@ dsl_dir_available(dsl_dir_t *dd, bool netfree)
     if (quota != 0 && !netfree)
         avail = MIN(avail, quota > used ? quota - used : 0);
     return avail;
+}
+
+static bool
+dir_is_above(const dsl_dir_t *above, const dsl_dir_t *dd)
+{
+    while (dd != NULL && dd != above)
+        dd = dd->dd_parent;
+    return dd != NULL;
+}
+
+/*
+ *            root            The common parent sees what the one side grows less what the other shrinks: reservations
+ *           /    \           may absorb a part of either. Below it every quota is asked.
+ *       from      to
+ */
+int
+dsl_dir_transfer_possible(dsl_dir_t *from, dsl_dir_t *to, uint64_t bytes)
+{
+    int64_t grows = (int64_t)bytes, shrinks = -(int64_t)bytes;
+    dsl_dir_t *up = to;
+
+    for (; !dir_is_above(up, from); up = up->dd_parent) {
+        const dsl_dir_phys_t *p = &up->dd_phys;
+        if (grows > 0 && p->dd_quota != 0 && p->dd_used_bytes + (uint64_t)grows > p->dd_quota)
+            return SET_ERROR(EDQUOT);
+        grows = parent_delta(p, grows);
+    }
+    for (dsl_dir_t *dd = from; dd != up; dd = dd->dd_parent)
+        shrinks = parent_delta(&dd->dd_phys, shrinks);
+    if (grows + shrinks > 0 && dsl_dir_available(up, false) < (uint64_t)(grows + shrinks))
+        return SET_ERROR(ENOSPC);
+    return 0;
 }
 
 /*

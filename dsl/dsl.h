@@ -214,7 +214,7 @@ int dsl_history_read(dsl_pool_t *dp, int (*cb)(void *arg, const nvlist_t *event)
 
 /*
  * Whoever shows heads to programs lends the owned ones out while their contents are exchanged (rollback, receive into a mounted one).
- * suspend: the requests inside fs end, new ones wait, the dataset is disowned: EBUSY when that cannot be. resume: it is owned again, with the
+ * suspend: the requests inside fs end, new ones wait, the dataset is disowned: EBUSY when that cannot be or it is not mounted. resume: it is owned again, with the
  * contents it now has; files of before that are no more give ESTALE. From the thread that called the operation, no locks held.
  */
 typedef struct dsl_suspend_ops {

@@ -70,7 +70,7 @@ int dsl_deadlist_obj_used(dsl_pool_t *dp, uint64_t dlobj, uint64_t *used);
 struct dsl_dir {
     dsl_pool_t *dd_pool;
     uint64_t dd_object;
-    dsl_dir_t *dd_parent;          /* held; NULL: the root */
+    dsl_dir_t *dd_parent;          /* held; NULL: the root; a rename changes it: dp_lock and dp_config_lock */
     char dd_name[ZFS_MAX_DATASET_NAME_LEN]; /* last component; dp_lock */
     uint32_t dd_refs;              /* dp_lock */
     list_node_t dd_link;           /* dp_dirs; dp_lock */
@@ -89,7 +89,8 @@ struct dsl_dir {
 struct dsl_dataset {
     dsl_pool_t *ds_pool;
     uint64_t ds_object;
-    dsl_dir_t *ds_dir;             /* held */
+    bool ds_snapshot;              /* constant */
+    dsl_dir_t *ds_dir;             /* held; constant for a head; a promoted snapshot's changes: dp_lock and dp_config_lock */
     char ds_snapname[ZFS_MAX_DATASET_NAME_LEN]; /* empty for a head; dp_lock */
     uint32_t ds_refs;              /* dp_lock */
     uint32_t ds_long_holds;        /* dp_lock */
@@ -195,6 +196,7 @@ int dsl_dir_hold(dsl_pool_t *dp, const char *name, const void *tag, dsl_dir_t **
 int dsl_dir_hold_obj(dsl_pool_t *dp, uint64_t ddobj, const void *tag, dsl_dir_t **ddp);
 void dsl_dir_rele(dsl_dir_t *dd, const void *tag);
 void dsl_dir_name(dsl_dir_t *dd, char *name); /* ZFS_MAX_DATASET_NAME_LEN bytes; no lock needed */
+void dsl_dir_name_locked(dsl_dir_t *dd, char *name); /* dp_lock held */
 void dsl_dir_will_dirty(dsl_dir_t *dd, dmu_tx_t *tx); /* syncing thread, before changing dd_phys */
 void dsl_dir_set(dsl_dir_t *dd, uint64_t *field, uint64_t value, dmu_tx_t *tx); /* will_dirty, one field of dd_phys */
 uint64_t dsl_dir_create_sync(dsl_pool_t *dp, dsl_dir_t *parent, const char *name, dmu_tx_t *tx); /* parent NULL: the root */
@@ -204,6 +206,8 @@ void dsl_dir_diduse_space(dsl_dir_t *dd, dd_used_t type, int64_t used, int64_t c
 void dsl_dir_transfer_space(dsl_dir_t *dd, int64_t delta, dd_used_t from, dd_used_t to, dmu_tx_t *tx);
 /* Bytes that could still be written below dd. */
 uint64_t dsl_dir_available(dsl_dir_t *dd, bool netfree);
+/* May bytes that are in from's accounts go to to's? EDQUOT a quota above to; ENOSPC. ZFS: dsl_dir_transfer_possible */
+int dsl_dir_transfer_possible(dsl_dir_t *from, dsl_dir_t *to, uint64_t bytes);
 /* dp_lock held. Quotas up the chain: EDQUOT, EAGAIN. credit: so much of dd's used bytes is a refreservation the bytes may fill. */
 int dsl_dir_reserve(dsl_dir_t *dd, uint64_t bytes, uint64_t credit, bool netfree, uint64_t txg);
 void dsl_dir_unreserve(dsl_dir_t *dd, uint64_t bytes, uint64_t txg);
@@ -233,6 +237,7 @@ void dsl_dataset_sync_phys(dsl_dataset_t *ds, dmu_tx_t *tx);
 void dsl_dataset_update_props(dsl_dataset_t *ds); /* properties again, onto the open objset; config lock held */
 void dsl_dataset_evict_objset(dsl_dataset_t *ds);
 void dsl_dataset_set_dead(dsl_dataset_t *ds); /* its object is about to go: forget changes, be found no more */
+void dsl_dataset_move_sync(dsl_dataset_t *ds, dsl_dir_t *dd, dmu_tx_t *tx); /* a snapshot to another directory */
 void dsl_dataset_hold_prev(dsl_dataset_t *ds); /* syncing thread: ds_prev follows ds_prev_snap_obj */
 void dsl_dataset_objset_props(dsl_dataset_t *ds, objset_props_t *op);
 int dsl_dataset_snap_lookup(dsl_dataset_t *head, const char *snap, uint64_t *dsobj); /* ENOENT */
@@ -308,6 +313,7 @@ void prop_op_sync(dsl_dataset_t *ds, prop_op_t op, const char *prop, const char 
 void prop_set_all_sync(dsl_dataset_t *ds, const nvlist_t *props, dmu_tx_t *tx);
 /* props (NULL: none, ever) are what was received; earlier received ones go. Names -> string or u64. */
 void prop_set_received_sync(dsl_dataset_t *ds, const nvlist_t *props, dmu_tx_t *tx);
+void prop_update_open_objsets(dsl_pool_t *dp); /* syncing thread: what properties say to objsets that are open */
 void prop_changed(dsl_pool_t *dp); /* tell the listener; no locks */
 int prop_text_to_number(const dsl_prop_desc_t *d, const char *value, uint64_t *number, const char **reason);
 void prop_number_to_text(const dsl_prop_desc_t *d, uint64_t number, char *value, size_t n);

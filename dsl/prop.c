@@ -68,7 +68,7 @@ prop_read_entry(dsl_pool_t *dp, uint64_t zap, const char *prop, const char *suff
 uint64_t
 prop_zap(const dsl_dataset_t *ds)
 {
-    return ds->ds_snapname[0] != '\0' ? ds->ds_phys.ds_props_obj : ds->ds_dir->dd_phys.dd_props_zapobj;
+    return ds->ds_snapshot ? ds->ds_phys.ds_props_obj : ds->ds_dir->dd_phys.dd_props_zapobj;
 }
 
 /* ---- reading ---- */

@@ -265,8 +265,8 @@ prop_check(void *arg, dmu_tx_t *tx)
     return err;
 }
 
-static void
-update_open_objsets(dsl_pool_t *dp)
+void
+prop_update_open_objsets(dsl_pool_t *dp)
 {
     dsl_dataset_t **all, *ds;
     size_t n = 0;
@@ -302,7 +302,7 @@ prop_sync(void *arg, dmu_tx_t *tx)
     else
         prop_op_sync(ds, pa->pa_op, pa->pa_prop, NULL, tx);
     dsl_dataset_rele(ds, __func__);
-    update_open_objsets(pa->pa_pool);
+    prop_update_open_objsets(pa->pa_pool);
 }
 
 void

@@ -294,6 +294,87 @@ tp_rollback(testpool_t *tp, model_fs_t *fs)
     return err;
 }
 
+/* Everything called from, from@..., from/... is called to instead. */
+static void
+rename_models(testpool_t *tp, const char *from, const char *to)
+{
+    char tail[ZFS_MAX_DATASET_NAME_LEN], old[ZFS_MAX_DATASET_NAME_LEN];
+    size_t n = strlen(from);
+
+    strcpy(old, from); /* it may be one of these names */
+    from = old;
+    for (int i = 0; i < MAX_FS; i++) {
+        char *names[] = {tp->tp_fs[i].mf_name, tp->tp_fs[i].mf_origin};
+        for (int k = 0; k < 2; k++) {
+            if (strncmp(names[k], from, n) != 0 || strchr("@/", names[k][n]) == NULL)
+                continue;
+            strcpy(tail, names[k] + n);
+            snprintf(names[k], ZFS_MAX_DATASET_NAME_LEN, "%.120s%.120s", to, tail);
+        }
+    }
+}
+
+/* Snapshots of the origin's file system up to the origin change sides, and with them whoever is their clone. */
+int
+tp_promote(testpool_t *tp, model_fs_t *fs)
+{
+    char from[ZFS_MAX_DATASET_NAME_LEN], name[ZFS_MAX_DATASET_NAME_LEN], snap[ZFS_MAX_DATASET_NAME_LEN];
+    int err = dsl_promote(tp->tp_dp, fs->mf_name, NULL);
+
+    if (err != 0)
+        return err;
+    model_fs_t *origin = tp_find(tp, fs->mf_origin), *other;
+    ck_assert_ptr_nonnull(origin);
+    snprintf(from, sizeof(from), "%.*s", (int)strcspn(fs->mf_origin, "@"), fs->mf_origin);
+    other = tp_find(tp, from);
+    snprintf(snap, sizeof(snap), "%.120s%.120s", fs->mf_name, strchr(fs->mf_origin, '@'));
+    strcpy(fs->mf_origin, other->mf_origin);
+    size_t n = strlen(from);
+    uint64_t last = origin->mf_order;
+    for (int i = 0; i < MAX_FS; i++) {
+        model_fs_t *mf = &tp->tp_fs[i];
+        if (strncmp(mf->mf_name, from, n) != 0 || mf->mf_name[n] != '@' || mf->mf_order > last)
+            continue;
+        snprintf(name, sizeof(name), "%.120s%.120s", fs->mf_name, mf->mf_name + n);
+        rename_models(tp, mf->mf_name, name);
+    }
+    strcpy(other->mf_origin, snap);
+    return 0;
+}
+
+int
+tp_rename(testpool_t *tp, model_fs_t *fs, const char *to)
+{
+    char from[ZFS_MAX_DATASET_NAME_LEN];
+    int err = dsl_rename(tp->tp_dp, fs->mf_name, to);
+
+    strcpy(from, fs->mf_name);
+    if (err == 0)
+        rename_models(tp, from, to);
+    return err;
+}
+
+int
+tp_rename_snapshot(testpool_t *tp, model_fs_t *fs, const char *from, const char *to, bool recursive)
+{
+    char name[ZFS_MAX_DATASET_NAME_LEN], new[ZFS_MAX_DATASET_NAME_LEN];
+    size_t n = strlen(fs->mf_name);
+    int err = dsl_rename_snapshot(tp->tp_dp, fs->mf_name, from, to, recursive);
+
+    for (int i = 0; i < MAX_FS && err == 0; i++) {
+        model_fs_t *mf = &tp->tp_fs[i];
+        bool below = strncmp(mf->mf_name, fs->mf_name, n) == 0 &&
+                     (mf->mf_name[n] == '@' || (recursive && mf->mf_name[n] == '/'));
+        const char *at = strchr(mf->mf_name, '@');
+        if (!below || at == NULL || strcmp(at + 1, from) != 0)
+            continue;
+        strcpy(name, mf->mf_name);
+        snprintf(new, sizeof(new), "%.*s@%.100s", (int)(at - mf->mf_name), mf->mf_name, to);
+        rename_models(tp, name, new);
+    }
+    return err;
+}
+
 static dsl_dataset_t *
 hold_os(testpool_t *tp, const model_fs_t *fs, objset_t **osp)
 {
