@@ -467,9 +467,7 @@ head_check(void *arg, dmu_tx_t *tx)
 
     if (err != 0)
         return err;
-    err = dsl_destroy_head_check_impl(ds);
-    if (err == 0 && dsl_dataset_long_held(ds))
-        err = SET_ERROR(EBUSY);
+    err = dsl_dataset_long_held(ds) ? SET_ERROR(EBUSY) : dsl_destroy_head_check_impl(ds);
     if (err == 0 && tx != NULL)
         err = dsl_deadlist_verify(da->da_pool, ds->ds_phys.ds_deadlist_obj);
     dsl_dataset_rele(ds, __func__);

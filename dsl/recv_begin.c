@@ -46,6 +46,15 @@ recv_hidden_hold(dsl_dataset_t *head, const void *tag, dsl_dataset_t **dsp)
     return err != 0 ? err : dsl_dataset_hold_obj_locked(dp, dd.dd_head_dataset_obj, tag, dsp);
 }
 
+static bool
+is_owned(dsl_dataset_t *ds)
+{
+    mutex_enter(&ds->ds_pool->dp_lock);
+    bool owned = ds->ds_owner != NULL;
+    mutex_exit(&ds->ds_pool->dp_lock);
+    return owned;
+}
+
 /* ---- NEW and CLONE ---- */
 
 static bool
@@ -148,15 +157,6 @@ sync_new(recv_begin_t *rb, dmu_tx_t *tx)
 
 /* ---- INPLACE and HIDDEN ---- */
 
-static bool
-is_owned(dsl_dataset_t *ds)
-{
-    mutex_enter(&ds->ds_pool->dp_lock);
-    bool owned = ds->ds_owner != NULL;
-    mutex_exit(&ds->ds_pool->dp_lock);
-    return owned;
-}
-
 static int
 check_latest(recv_begin_t *rb, dsl_dataset_t *ds)
 {
@@ -251,6 +251,15 @@ check_replace(recv_begin_t *rb, dsl_dataset_t *ds, dmu_tx_t *tx)
     return err != 0 ? FAIL(err, "%s: %s", drc->drc_tofs, cowbird_strerror(err)) : check_hidden_name(rb);
 }
 
+/* While the hidden one grows, its head stays in use, or unused, as it is; nobody can destroy it or roll it back. */
+static void
+keep_head(dmu_recv_cookie_t *drc, dsl_dataset_t *head)
+{
+    drc->drc_head = head;
+    drc->drc_head_owned = dsl_dataset_tryown(head, drc);
+    dsl_dataset_long_hold(head, drc);
+}
+
 static dsl_dataset_t *
 sync_hidden(dmu_recv_cookie_t *drc, dmu_tx_t *tx)
 {
@@ -258,8 +267,7 @@ sync_hidden(dmu_recv_cookie_t *drc, dmu_tx_t *tx)
     dsl_dataset_t *head;
 
     VERIFY0(dsl_dataset_hold_locked(drc->drc_dp, drc->drc_tofs, drc, &head));
-    drc->drc_head = head;
-    drc->drc_head_owned = dsl_dataset_tryown(head, drc);
+    keep_head(drc, head);
     recv_hidden_name(drc, name);
     return make_dataset(drc, head->ds_dir, name, drc->drc_shape == RECV_HIDDEN ? head->ds_prev : NULL, tx);
 }
@@ -320,8 +328,7 @@ sync_resume(dmu_recv_cookie_t *drc)
     if (drc->drc_shape == RECV_NEW)
         return tofs;
     VERIFY0(recv_hidden_hold(tofs, drc, &ds));
-    drc->drc_head = tofs;
-    drc->drc_head_owned = dsl_dataset_tryown(tofs, drc);
+    keep_head(drc, tofs);
     return ds;
 }
 

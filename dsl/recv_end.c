@@ -29,7 +29,8 @@ check_swap(dmu_recv_cookie_t *drc, dmu_tx_t *tx)
     if (head->ds_refquota != 0 && ds->ds_phys.ds_referenced_bytes > head->ds_refquota)
         return SET_ERROR(EDQUOT);
     err = dsl_dataset_clone_swap_check(ds, head);
-    if (err == 0 && tx != NULL && (err = dsl_deadlist_verify(drc->drc_dp, head->ds_phys.ds_deadlist_obj)) == 0)
+    if (err == 0 && tx != NULL &&
+        (err = dsl_deadlist_verify(drc->drc_dp, head->ds_phys.ds_deadlist_obj)) == 0)
         err = dsl_deadlist_verify(drc->drc_dp, ds->ds_phys.ds_deadlist_obj);
     return err;
 }
@@ -117,7 +118,8 @@ dmu_recv_end(dmu_recv_cookie_t *drc)
         return err;
     }
     if (drc->drc_head == NULL)
-        objset_evict(drc->drc_os); /* ZAPs were written as bytes: what was learnt of them meanwhile may be wrong */
+        objset_evict(
+            drc->drc_os); /* ZAPs were written as bytes: what was learnt of them meanwhile may be wrong */
     if (drc->drc_props != NULL)
         prop_changed(drc->drc_dp);
     recv_release(drc);

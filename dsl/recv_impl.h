@@ -14,11 +14,11 @@
 #include "stream.h"
 
 typedef enum recv_shape { /* the table in recv.c */
-    RECV_NEW,
-    RECV_CLONE,
-    RECV_INPLACE,
-    RECV_HIDDEN,
-    RECV_REPLACE
+                          RECV_NEW,
+                          RECV_CLONE,
+                          RECV_INPLACE,
+                          RECV_HIDDEN,
+                          RECV_REPLACE
 } recv_shape_t;
 
 /* The place to go on from, of one txg: written while a transaction keeps that txg open, read when it syncs. */
@@ -30,17 +30,17 @@ typedef struct recv_note {
 struct dmu_recv_cookie {
     dsl_pool_t *drc_dp;
     recv_shape_t drc_shape;
-    dsl_dataset_t *drc_ds;   /* that receives; owned by the cookie */
-    dsl_dataset_t *drc_head; /* RECV_HIDDEN, RECV_REPLACE: whose contents it will be; held */
-    bool drc_head_owned;     /* nobody else had it */
-    objset_t *drc_os;        /* of drc_ds */
+    dsl_dataset_t *drc_ds;        /* that receives; owned by the cookie */
+    dsl_dataset_t *drc_head;      /* RECV_HIDDEN, RECV_REPLACE: whose contents it will be; held */
+    bool drc_head_owned;          /* nobody else had it */
+    objset_t *drc_os;             /* of drc_ds */
     dmu_replay_record_t drc_wire; /* BEGIN, in its own order */
     struct drr_begin drc_drrb;    /* in host order */
     uint64_t drc_features;
     bool drc_full; /* no source */
     bool drc_force;
-    bool drc_resumable; /* a failure keeps what is there */
-    bool drc_resuming;  /* the stream goes on from what was kept */
+    bool drc_resumable;      /* a failure keeps what is there */
+    bool drc_resuming;       /* the stream goes on from what was kept */
     dsl_resume_t drc_resume; /* where: from BEGIN's list */
     nvlist_t *drc_props;     /* -o; or NULL */
     char drc_tofs[ZFS_MAX_DATASET_NAME_LEN];

@@ -162,7 +162,8 @@ recv_resume_payload(dmu_recv_cookie_t *drc, const uint8_t *payload, size_t len, 
         nvlist_free(list);
     }
     drc->drc_max_object = drc->drc_resume.dr_object;
-    return err == 0 ? 0 : stream_fail(se, SET_ERROR(EINVAL), 0, 0, "BEGIN does not say where the stream goes on");
+    return err == 0 ? 0
+                    : stream_fail(se, SET_ERROR(EINVAL), 0, 0, "BEGIN does not say where the stream goes on");
 }
 
 /* ---- tokens ---- */
@@ -262,7 +263,8 @@ token_unpack(const char *token)
         return NULL;
     uint8_t *packed = xmalloc(len + 1);
     uLongf got = len + 1;
-    if (uncompress(packed, &got, zipped, (uLong)n) != Z_OK || got != len || nvlist_unpack(packed, len, &list) != 0)
+    if (uncompress(packed, &got, zipped, (uLong)n) != Z_OK || got != len ||
+        nvlist_unpack(packed, len, &list) != 0)
         list = NULL;
     free(packed);
     return list;

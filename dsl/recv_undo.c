@@ -18,6 +18,8 @@ recv_release(dmu_recv_cookie_t *drc)
 {
     if (drc->drc_ds != NULL)
         dsl_dataset_disown(drc->drc_ds, drc);
+    if (drc->drc_head != NULL)
+        dsl_dataset_long_rele(drc->drc_head, drc);
     if (drc->drc_head_owned)
         dsl_dataset_disown(drc->drc_head, drc);
     else if (drc->drc_head != NULL)
