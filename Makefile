@@ -68,9 +68,9 @@ HEADS   := $(basename $(notdir $(wildcard test/support/*.h)))
 direct   = $(filter $(HEADS),$(call includes,$(1)))
 support  = $(filter $(SUPPORT),$(foreach s,$(call direct,$(1)),$(s) $(call direct,$(wildcard test/support/$(s).[ch]))))
 define unit_rule
-$(B)/$(1): $(B)/test/$(1).o $(patsubst %,$(B)/test/support/%.o,$(sort $(call support,test/$(1).c))) \
+$(B)/$(1): $(B)/test/$(1).o $(B)/test/support/markpoint.o $(patsubst %,$(B)/test/support/%.o,$(sort $(call support,test/$(1).c))) \
     $(or $(L_$(call layer,$(1))),$(LZPL))
-	$$(CC) $$(CFLAGS) -o $$@ $$^ $$(CHECKL) $$(BLIBS)
+	$$(CC) $$(CFLAGS) -Wl,--wrap=_mark_point -o $$@ $$^ $$(CHECKL) $$(BLIBS)
 endef
 $(foreach t,$(TESTS),$(eval $(call unit_rule,$(t))))
 

@@ -401,7 +401,7 @@ START_TEST(space_map_random)
 {
     uint64_t object = new_map(), condensed = 0;
     range_tree_t *have = range_tree_create();
-    for (int round = 0; round < effort(150); round++) {
+    for (int round = 0; round < 150; round++) {
         space_map_t *sm = open_map(object);
         dmu_tx_t *tx = minipool_tx(mp);
         for (int k = 0; k < 2; k++) {
