@@ -30,6 +30,8 @@ typedef struct cmd_env {
     char **argv;
     const char *file;  /* -f FILE, or COWBIRD_POOL */
     const char *verb;  /* "cowbird", "zfs" or "zpool": begins messages */
+    const char *line;  /* the command as it was given, for the pool's history */
+    bool writes;       /* a pool was asked for to be changed */
     daemon_state_t *daemon; /* we are in it; else NULL */
     dsl_pool_t *pool;  /* open in this process */
 } cmd_env_t;
@@ -160,6 +162,14 @@ int cmd_pool_import(cmd_env_t *env, int argc, char **argv);
 int cmd_pool_scrub(cmd_env_t *env, int argc, char **argv);
 int cmd_pool_get(cmd_env_t *env, int argc, char **argv);
 int cmd_pool_destroy(cmd_env_t *env, int argc, char **argv);
+int cmd_pool_history(cmd_env_t *env, int argc, char **argv);
+/* fn for each operand's pool, or for all pools. */
+int pool_each_operand(cmd_env_t *env, int n, char **operands, int (*fn)(cmd_env_t *env, dsl_pool_t *dp, void *arg), void *arg);
+
+/* ---- cmd_history.c ---- */
+char *history_line(const cmd_env_t *env);                           /* to be freed */
+void history_command(cmd_env_t *env, int argc, char **argv);        /* it has succeeded: does the history want it? */
+
 /* "-o name=value" options: checked, then added to props. 0, or 1 after a message. */
 int add_property(cmd_env_t *env, nvlist_t *props, const char *assignment);
 int collect_depth(dsl_pool_t *dp, const char *fs, int depth, bool snaps, int (*fn)(void *arg, const char *name), void *arg);

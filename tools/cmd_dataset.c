@@ -243,6 +243,19 @@ cmd_clone(cmd_env_t *env, int argc, char **argv)
 
 /* ---- set, inherit ---- */
 
+/* ENOSPC is about space the property promises or limits. */
+static int
+set_failed(cmd_env_t *env, int err, const char *name, const nvlist_t *props)
+{
+    bool limit = nvlist_exists(props, "quota") || nvlist_exists(props, "refquota");
+    if (err == ENOSPC)
+        return failx(env, "cannot set property for '%s': size is %s", name,
+                     limit ? "less than current used or reserved space" : "greater than available space");
+    if (err == EINVAL && strchr(name, '@') != NULL)
+        return failx(env, "cannot set property for '%s': this property can not be modified for snapshots", name);
+    return fail(env, err, "cannot set property for '%s'", name);
+}
+
 int
 cmd_set(cmd_env_t *env, int argc, char **argv)
 {
@@ -260,7 +273,7 @@ cmd_set(cmd_env_t *env, int argc, char **argv)
         }
         int err = dsl_prop_set(dp, argv[i], props);
         if (err != 0)
-            code = fail(env, err, "cannot set property for '%s'", argv[i]);
+            code = set_failed(env, err, argv[i], props);
         daemon_refresh(env);
     }
     nvlist_free(props);
@@ -270,48 +283,57 @@ cmd_set(cmd_env_t *env, int argc, char **argv)
 typedef struct inherit_args {
     dsl_pool_t *in_dp;
     const char *in_prop;
-    int in_err;
+    bool in_received;
 } inherit_args_t;
 
 static int
 inherit_one(void *arg, const char *name)
 {
     inherit_args_t *in = arg;
-    int err = strchr(name, '@') != NULL ? 0 : dsl_prop_inherit(in->in_dp, name, in->in_prop, false);
-    in->in_err = in->in_err != 0 ? in->in_err : err;
-    return err;
+    return dsl_prop_inherit(in->in_dp, name, in->in_prop, in->in_received);
+}
+
+/* What zfs(8) says of properties that cannot be given up. */
+static int
+inherit_check(cmd_env_t *env, const char *prop, bool received)
+{
+    const dsl_prop_desc_t *d = dsl_prop_lookup(prop);
+    if (d == NULL && strchr(prop, ':') == NULL)
+        return usage_error(env, "inherit", "invalid property '%s'", prop);
+    if (d == NULL || (d->pd_settable && (d->pd_inherit || received)))
+        return 0;
+    (void)failx(env, "'%s' property cannot be inherited", prop);
+    if (d->pd_settable && (strstr(prop, "quota") != NULL || strstr(prop, "reservation") != NULL))
+        (void)failx(env, "use '%s set %s=none' to clear", env->verb, prop);
+    return 1;
 }
 
 int
 cmd_inherit(cmd_env_t *env, int argc, char **argv)
 {
     opt_t o = {.o_argc = argc, .o_argv = argv};
+    inherit_args_t in = {.in_received = false};
     bool recursive = false;
-    int c;
-    while ((c = opt_next(&o, "r")) != -1) {
-        if (c != 'r')
+    int c, code;
+    while ((c = opt_next(&o, "rS")) != -1) {
+        if (c == '?')
             return opt_bad(env, "inherit", &o);
-        recursive = true;
+        recursive |= c == 'r';
+        in.in_received |= c == 'S';
     }
     if (argc - o.o_ind < 2)
-        return usage_error(env, "inherit", "a property and a dataset are needed");
-    const char *prop = argv[o.o_ind];
-    const dsl_prop_desc_t *d = dsl_prop_lookup(prop);
-    if (d == NULL && strchr(prop, ':') == NULL)
-        return usage_error(env, "inherit", "invalid property '%s'", prop);
-    if (d != NULL && (!d->pd_settable || !d->pd_inherit))
-        return failx(env, "'%s' property cannot be inherited", prop);
+        return usage_error(env, "inherit", argc == o.o_ind ? "missing property argument" : "missing dataset argument");
+    in.in_prop = argv[o.o_ind];
+    if ((code = inherit_check(env, in.in_prop, in.in_received)) != 0)
+        return code;
     for (int i = o.o_ind + 1; i < argc; i++) {
-        inherit_args_t in = {.in_prop = prop};
         if (env_pool(env, argv[i], 0, &in.in_dp) != 0)
             return 1;
-        if (recursive)
-            in.in_err = collect_depth(in.in_dp, argv[i], -1, false, inherit_one, &in);
-        else
-            (void)inherit_one(&in, argv[i]);
+        bool snap = strchr(argv[i], '@') != NULL, user = strchr(in.in_prop, ':') != NULL;
+        int err = recursive && !snap ? collect_depth(in.in_dp, argv[i], -1, user, inherit_one, &in) : inherit_one(&in, argv[i]);
         daemon_refresh(env);
-        if (in.in_err != 0)
-            return fail(env, in.in_err, "cannot inherit '%s' for '%s'", prop, argv[i]);
+        if (err != 0)
+            return fail(env, err, "cannot inherit '%s' for '%s'", in.in_prop, argv[i]);
     }
     return 0;
 }

@@ -110,6 +110,7 @@ create_on(cmd_env_t *env, const char *pool, const char *path, const pool_create_
             return failx(env, "cannot create '%s': '%s' is too small: 64 MiB is the least", pool, path);
         return failx(env, "cannot create '%s': %s", pool, cowbird_strerror(err));
     }
+    (void)dsl_history_log(dp, env->line);
     err = dsl_pool_close(dp);
     return err == 0 ? 0 : failx(env, "cannot create '%s': %s", pool, cowbird_strerror(err));
 }
@@ -319,6 +320,8 @@ import_one(cmd_env_t *env, const import_args_t *im, const found_t *fo, const cha
     }
     if (strcmp(name, fo->fo_name) != 0)
         err = im->im_readonly ? EROFS : dsl_pool_rename(dp, name);
+    if (err == 0 && !im->im_readonly)
+        (void)dsl_history_log(dp, env->line);
     int cerr = dsl_pool_close(dp);
     err = err != 0 ? err : cerr;
     if (err != 0)

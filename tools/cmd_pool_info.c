@@ -100,9 +100,8 @@ list_one(cmd_env_t *env, dsl_pool_t *dp, void *arg)
     return code;
 }
 
-/* fn for each operand's pool, or for all pools. */
-static int
-each_operand(cmd_env_t *env, int n, char **operands, int (*fn)(cmd_env_t *env, dsl_pool_t *dp, void *arg), void *arg)
+int
+pool_each_operand(cmd_env_t *env, int n, char **operands, int (*fn)(cmd_env_t *env, dsl_pool_t *dp, void *arg), void *arg)
 {
     if (n == 0)
         return env_each_pool(env, ENV_RDONLY, fn, arg);
@@ -135,7 +134,7 @@ cmd_pool_list(cmd_env_t *env, int argc, char **argv)
         else if (c == '?')
             return opt_bad(env, "pool list", &o);
     }
-    return each_operand(env, argc - o.o_ind, argv + o.o_ind, list_one, &pl);
+    return pool_each_operand(env, argc - o.o_ind, argv + o.o_ind, list_one, &pl);
 }
 
 /* ---- get ---- */
@@ -201,7 +200,7 @@ cmd_pool_get(cmd_env_t *env, int argc, char **argv)
     if (o.o_ind == argc)
         return usage_error(env, "pool get", "missing property argument");
     pg.pg_props = argv[o.o_ind++];
-    return each_operand(env, argc - o.o_ind, argv + o.o_ind, get_one, &pg);
+    return pool_each_operand(env, argc - o.o_ind, argv + o.o_ind, get_one, &pg);
 }
 
 /* ---- damaged files, for status and scrub ---- */
@@ -328,7 +327,7 @@ cmd_pool_status(cmd_env_t *env, int argc, char **argv)
         else if (c == '?')
             return opt_bad(env, "pool status", &o);
     }
-    return each_operand(env, argc - o.o_ind, argv + o.o_ind, status_one, &sick_only);
+    return pool_each_operand(env, argc - o.o_ind, argv + o.o_ind, status_one, &sick_only);
 }
 
 /* ---- scrub ---- */

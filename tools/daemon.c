@@ -637,6 +637,7 @@ cmd_pool_export(cmd_env_t *env, int argc, char **argv)
     dsl_pool_t *dp;
     if (env_pool(env, pool, 0, &dp) != 0)
         return 1;
+    (void)dsl_history_log(dp, env->line); /* beforehand: afterwards it is closed */
     int err;
     if (env->daemon == NULL) {
         err = dsl_pool_export(dp);

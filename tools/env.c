@@ -129,6 +129,7 @@ env_pool(cmd_env_t *env, const char *name, int flags, dsl_pool_t **dpp)
 {
     char pool[NAMELEN], file[PATH_MAX], served[NAMELEN];
     const char *reason;
+    env->writes |= !(flags & ENV_RDONLY);
     if (dsl_name_check(name, &reason) != 0 || !pool_component(name, pool))
         return failx(env, "cannot open '%s': invalid dataset name: %s", name, reason != NULL ? reason : "empty");
     if (env->pool != NULL) {

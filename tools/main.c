@@ -49,7 +49,9 @@ const cmd_t dataset_commands[] = {
      "Shows properties. FIELD is name, property, value, source or all; SOURCE is local, default, inherited, received, none.",
      cmd_get},
     {"set", "PROPERTY=VALUE... DATASET...", "Sets properties; children inherit most of them.", cmd_set},
-    {"inherit", "[-r] PROPERTY DATASET...", "Gives up a local value: the parent's counts again.", cmd_inherit},
+    {"inherit", "[-rS] PROPERTY DATASET...",
+     "Gives up a local value: the parent's counts again.    -r  below too    -S  the received value counts again, if there is one",
+     cmd_inherit},
     {"mount", "[-F] [-o OPTION,...] POOL[/FILESYSTEM][@SNAPSHOT] DIR\n",
      "Shows a dataset, and those below it, as files in DIR. Starts the process that serves the pool and returns when DIR is\n"
      "usable. Snapshots are in DIR/.zfs/snapshot. OPTIONs are FUSE's (allow_other, ro, ...).  -F  stay in the foreground\n"
@@ -73,6 +75,9 @@ const cmd_t pool_commands[] = {
     {"get", "[-Hp] [-o FIELD,...] all|PROPERTY,... [POOL]...", "Shows pool properties.", cmd_pool_get},
     {"scrub", "[-w] POOL...",
      "Reads every copy of every block, repairs bad ones from good ones and names the files that cannot be repaired.", cmd_pool_scrub},
+    {"history", "[-il] [POOL]...",
+     "Shows what was done to a pool: the commands that changed something.    -i  internal events too    -l  by whom, where",
+     cmd_pool_history},
     {"export", "[-f] POOL...", "Unmounts and closes a pool so that another machine or program can import it.", cmd_pool_export},
     {"import", "[-f] [-o readonly=on] [-d DIR|FILE]... [POOL [NEWNAME]]\n[-f] [-o readonly=on] FILE [NEWNAME]",
      "Finds pools in DIR (the working directory) or FILE and puts them on the list of known pools. Without POOL: shows them.",
@@ -197,8 +202,13 @@ cmd_dispatch(cmd_env_t *env, int argc, char **argv)
         fprintf(env->out, "\n%s\n", c->c_help);
         return 0;
     }
+    char *line = history_line(env);
+    env->line = line;
     code = c->c_run(env, argc - 1, argv + 1);
+    if (code == 0)
+        history_command(env, argc - 1, argv + 1);
     env_close(env);
+    free(line);
     return code;
 }
 

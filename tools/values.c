@@ -110,19 +110,6 @@ native_value(cmd_env_t *env, const native_t *n, const dsl_stats_t *st, bool exac
 
 /* ---- properties that are stored ---- */
 
-/* Where a mount point comes from somewhere above, the rest of the name is appended. */
-static void
-mountpoint_value(const dsl_stats_t *st, dsl_prop_source_t src, const char *setpoint, value_t *v)
-{
-    char base[sizeof(v->v_text)];
-    if (src == PROP_SRC_DEFAULT)
-        snprintf(v->v_text, sizeof(v->v_text), "/%s", st->dst_name);
-    else if (src == PROP_SRC_INHERITED && v->v_text[0] == '/') {
-        strcpy(base, strcmp(v->v_text, "/") == 0 ? "" : v->v_text);
-        snprintf(v->v_text, sizeof(v->v_text), "%.800s%s", base, st->dst_name + strlen(setpoint));
-    }
-}
-
 static void
 source_text(dsl_prop_source_t src, const char *setpoint, value_t *v)
 {
@@ -161,9 +148,7 @@ stored_value(dsl_pool_t *dp, const dsl_stats_t *st, const char *prop, bool exact
     }
     source_text(src, setpoint, v);
     uint64_t n;
-    if (strcmp(prop, "mountpoint") == 0)
-        mountpoint_value(st, src, setpoint, v);
-    else if (d != NULL && prop_is_bytes(d) && parse_size(v->v_text, &n)) {
+    if (d != NULL && prop_is_bytes(d) && parse_size(v->v_text, &n)) {
         bool none = n == 0 && strcmp(prop, "recordsize") != 0;
         if (exact)
             snprintf(v->v_text, sizeof(v->v_text), "%" PRIu64, n);
