@@ -43,19 +43,30 @@ print_sum(FILE *f, const char *what, const zio_cksum_t *s)
             (ull)s->zc_word[3]);
 }
 
+/* One line: up to 16 bytes in hexadecimal, then as text, in groups of four. */
+static void
+print_hex_line(FILE *f, const uint8_t *p, size_t n)
+{
+    static const char digit[] = "0123456789abcdef";
+    char line[80];
+
+    memset(line, ' ', sizeof(line));
+    for (size_t i = 0; i < n; i++) {
+        char *hex = line + 3 * i + i / 4 + 1;
+        hex[0] = digit[p[i] >> 4];
+        hex[1] = digit[p[i] & 15];
+        line[54 + i + i / 4] = p[i] >= 0x20 && p[i] < 0x7f ? (char)p[i] : '.';
+    }
+    size_t end = n > 0 ? 54 + n + (n - 1) / 4 : 0;
+    line[end] = '\n';
+    fwrite(line, 1, end + 1, f);
+}
+
 static void
 print_hex(FILE *f, const uint8_t *p, uint64_t n)
 {
-    for (uint64_t at = 0; at < n; at += 16) {
-        uint64_t k = MIN(16, n - at);
-        for (uint64_t i = 0; i < k; i++)
-            fprintf(f, " %02x%s", p[at + i], i % 4 == 3 ? " " : "");
-        fprintf(f, "%*s", (int)((16 - k) * 3 + (16 - k) / 4), "");
-        for (uint64_t i = 0; i < k; i++)
-            fprintf(f, "%s%c", i % 4 == 0 ? (i == 0 ? "  " : " ") : "",
-                    p[at + i] >= 0x20 && p[at + i] < 0x7f ? p[at + i] : '.');
-        fputc('\n', f);
-    }
+    for (uint64_t at = 0; at < n; at += 16)
+        print_hex_line(f, p + at, MIN(16, n - at));
 }
 
 /* The three byte strings of an encrypted block: salt, iv, mac; zero in all others. */

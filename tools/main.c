@@ -39,10 +39,17 @@ const cmd_t dataset_commands[] = {
      "  -F  roll back to the latest snapshot first    -d/-e  take the name from the stream (but its pool / its last part)",
      cmd_receive},
     {"recv", NULL, NULL, cmd_receive},
-    {"stream", "dump [-vdC] [FILE]...\nverify [-v] [FILE]...",
-     "Looks into stored streams (FILE, or standard input) without receiving them.\n"
-     "  dump    prints the records as `zstream dump` does    -v  each    -d  and its payload    -C  checksums are not looked at\n"
-     "  verify  checks every record and checksum; says where the first fault is    -v  tells of each stream in the file",
+    {"stream",
+     "ls [-lR] [-s SNAP] FILE[,FILE]... [PATH]...\ncat [-s SNAP] FILE[,FILE]... [PATH]...\n"
+     "extract [-C DIR] [-s SNAP] FILE[,FILE]... [PATH]...\ndump [-vdC] [FILE]...\nverify [-v] [FILE]...",
+     "Looks into stored streams without a pool of one's own. FILE,FILE,... is a full stream and its increments in order, or a\n"
+     "package; - is standard input. ls, cat and extract need room in TMPDIR (/tmp) for what the stream holds.\n"
+     "  ls       lists a directory    -l  modes, owners, sizes, times    -R  everything below\n"
+     "  cat      prints files; of a volume's stream, the volume\n"
+     "  extract  copies files to DIR: contents, modes, times, links, attributes, and for root owners and devices\n"
+     "  dump     prints the records as `zstream dump` does    -v  each    -d  and its payload    -C  checksums are not looked at\n"
+     "  verify   checks every record and checksum; says where the first fault is    -v  tells of each stream in the file\n"
+     "  -s SNAP  the state of an earlier snapshot of the stream instead of the last",
      cmd_look},
     {"snap", NULL, NULL, cmd_snapshot},
     {"get", "[-r|-d DEPTH] [-Hp] [-o FIELD,...] [-t TYPE,...] [-s SOURCE,...] all|PROPERTY,... [DATASET]...",
