@@ -76,6 +76,7 @@ dsl_bookmark_lookup(dsl_pool_t *dp, const char *name, dsl_dataset_t *later, dsl_
     uint64_t zapobj;
     int err = split_mark(name, fs, &mark);
 
+    memset(bm, 0, sizeof(*bm));
     if (err != 0 || (err = dsl_dataset_hold_locked(dp, fs, __func__, &head)) != 0)
         return err;
     if ((err = marks_zap(dp, head->ds_object, &zapobj)) == 0)

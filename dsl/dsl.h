@@ -120,6 +120,7 @@ typedef struct dsl_stats {
     char dst_name[ZFS_MAX_DATASET_NAME_LEN];
     char dst_origin[ZFS_MAX_DATASET_NAME_LEN]; /* empty: none */
     bool dst_snapshot, dst_inconsistent;
+    bool dst_bookmark; /* only name, guid, creation and createtxg have a meaning */
     uint64_t dst_dsobj;
     dmu_objset_type_t dst_type;
     uint64_t dst_guid, dst_creation, dst_createtxg;
@@ -130,7 +131,7 @@ typedef struct dsl_stats {
     uint64_t dst_quota, dst_reserved;
     uint64_t dst_numclones, dst_objects;
 } dsl_stats_t;
-int dsl_dataset_stats(dsl_pool_t *dp, const char *name, dsl_stats_t *st);
+int dsl_dataset_stats(dsl_pool_t *dp, const char *name, dsl_stats_t *st); /* a bookmark's too */
 
 /* Walk by name; hidden names ($ORIGIN, %recv) are left out. cb's error ends it and is returned. Names are collected first, so that cb may
  * do anything. Children and snapshots come sorted (snapshots by creation txg). */

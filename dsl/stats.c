@@ -109,11 +109,28 @@ stats_fill(dsl_dataset_t *ds, dsl_stats_t *st)
         stats_head(ds, &p, st);
 }
 
+static int
+stats_bookmark(dsl_pool_t *dp, const char *name, dsl_stats_t *st)
+{
+    dsl_bookmark_t bm;
+    int err = dsl_bookmark_get(dp, name, &bm);
+
+    memset(st, 0, sizeof(*st));
+    snprintf(st->dst_name, sizeof(st->dst_name), "%s", name);
+    st->dst_bookmark = true;
+    st->dst_guid = bm.db_guid;
+    st->dst_createtxg = bm.db_createtxg;
+    st->dst_creation = bm.db_creation;
+    return err;
+}
+
 int
 dsl_dataset_stats(dsl_pool_t *dp, const char *name, dsl_stats_t *st)
 {
     dsl_dataset_t *ds;
 
+    if (strchr(name, '#') != NULL)
+        return stats_bookmark(dp, name, st);
     rw_enter_read(&dp->dp_config_lock);
     int err = dsl_dataset_hold_locked(dp, name, __func__, &ds);
     if (err == 0) {

@@ -146,6 +146,8 @@ bool daemon_is_mounted(cmd_env_t *env, const char *dataset);
 /* ---- the commands ---- */
 int cmd_create(cmd_env_t *env, int argc, char **argv);
 int cmd_destroy(cmd_env_t *env, int argc, char **argv);
+int cmd_bookmark(cmd_env_t *env, int argc, char **argv);
+int destroy_bookmark(cmd_env_t *env, const char *mark, bool dryrun, bool verbose, bool script);
 int cmd_snapshot(cmd_env_t *env, int argc, char **argv);
 int cmd_clone(cmd_env_t *env, int argc, char **argv);
 int cmd_list(cmd_env_t *env, int argc, char **argv);

@@ -214,6 +214,48 @@ plan_say(const plan_t *pl, const char *name)
         fprintf(pl->pl_env->out, "%s %s\n", pl->pl_dryrun ? "would destroy" : "will destroy", name);
 }
 
+/* Bytes that come back: all that is a file system's own when it goes, else what only the snapshots that go hold. */
+static int
+plan_space(const plan_t *pl, uint64_t *bytes)
+{
+    const char **snaps = xzalloc(((size_t)pl->pl_count + 1) * sizeof(char *));
+    int n = 0, err = 0;
+    *bytes = 0;
+    for (int i = 0; i < pl->pl_count && err == 0; i++) {
+        char fs[NAMELEN];
+        dsl_stats_t st;
+        snprintf(fs, sizeof(fs), "%.*s", (int)strcspn(pl->pl_names[i], "@"), pl->pl_names[i]);
+        bool snap = strchr(pl->pl_names[i], '@') != NULL;
+        if (snap && !plan_has(pl, fs))
+            snaps[n++] = pl->pl_names[i];
+        else if (!snap && (err = dsl_dataset_stats(pl->pl_dp, fs, &st)) == 0)
+            *bytes += st.dst_usedby[DD_USED_HEAD] + st.dst_usedby[DD_USED_SNAP];
+    }
+    uint64_t held = 0;
+    if (err == 0)
+        err = dsl_destroy_space(pl->pl_dp, snaps, n, &held);
+    *bytes += held;
+    free(snaps);
+    return err;
+}
+
+static int
+plan_say_space(const plan_t *pl)
+{
+    uint64_t bytes;
+    char buf[16];
+    int err;
+    if (!pl->pl_verbose || pl->pl_count == 0)
+        return 0;
+    if ((err = plan_space(pl, &bytes)) != 0)
+        return fail(pl->pl_env, err, "cannot tell how much space would come back");
+    if (pl->pl_script)
+        fprintf(pl->pl_env->out, "reclaim\t%" PRIu64 "\n", bytes);
+    else
+        fprintf(pl->pl_env->out, "%s %s\n", pl->pl_dryrun ? "would reclaim" : "will reclaim", nicebytes(bytes, buf));
+    return 0;
+}
+
 /* Nothing goes while one of them is in use. */
 static int
 plan_release(plan_t *pl)
@@ -231,7 +273,9 @@ plan_execute(plan_t *pl)
 {
     for (int i = 0; i < pl->pl_count; i++)
         plan_say(pl, pl->pl_names[i]);
-    int code = pl->pl_dryrun ? 0 : plan_release(pl);
+    int code = plan_say_space(pl);
+    if (code == 0 && !pl->pl_dryrun)
+        code = plan_release(pl);
     for (int i = 0, end; i < pl->pl_count && code == 0 && !pl->pl_dryrun; i = end) {
         for (end = i; end < pl->pl_count && strchr(pl->pl_names[end], '@') != NULL;)
             end++;
@@ -313,6 +357,8 @@ cmd_destroy(cmd_env_t *env, int argc, char **argv)
     }
     if (argc - o.o_ind != 1)
         return usage_error(env, "destroy", "one dataset is needed");
+    if (strchr(argv[o.o_ind], '#') != NULL)
+        return destroy_bookmark(env, argv[o.o_ind], pl.pl_dryrun, pl.pl_verbose, pl.pl_script);
     int code = plan_operand(&pl, argv[o.o_ind]);
     if (code == 0)
         code = plan_execute(&pl);

@@ -6,7 +6,7 @@
 #include <strings.h>
 #include "cmd.h"
 
-enum { T_FS = 1, T_SNAP = 2, T_VOL = 4, T_ALL = 7 };
+enum { T_FS = 1, T_SNAP = 2, T_VOL = 4, T_BOOKMARK = 8, T_ALL = 15 };
 #define DEPTH_ALL (-1)
 #define MAX_COLUMNS 32
 
@@ -33,7 +33,7 @@ select_types(cmd_env_t *env, const char *arg, select_t *se, const char *command)
         const char *name;
         int type;
     } words[] = {{"filesystem", T_FS}, {"fs", T_FS}, {"snapshot", T_SNAP}, {"snap", T_SNAP}, {"volume", T_VOL},
-                 {"vol", T_VOL}, {"all", T_ALL}, {"bookmark", 0}};
+                 {"vol", T_VOL}, {"all", T_ALL}, {"bookmark", T_BOOKMARK}};
     se->se_types = 0;
     se->se_typed = true;
     for (const char *p = arg; *p != '\0'; p += strcspn(p, ","), p += *p == ',') {
@@ -61,7 +61,7 @@ add_stats(void *arg, const char *name)
     int err = dsl_dataset_stats(na->na_dp, name, st);
     if (err != 0)
         return err == ENOENT ? 0 : err; /* destroyed meanwhile */
-    int type = st->dst_snapshot ? T_SNAP : st->dst_type == DMU_OST_ZVOL ? T_VOL : T_FS;
+    int type = st->dst_bookmark ? T_BOOKMARK : st->dst_snapshot ? T_SNAP : st->dst_type == DMU_OST_ZVOL ? T_VOL : T_FS;
     na->na_count += (na->na_select->se_types & type) != 0;
     return env_canceled(na->na_env) ? EINTR : 0;
 }
@@ -69,7 +69,7 @@ add_stats(void *arg, const char *name)
 typedef struct walk {
     dsl_pool_t *wa_dp;
     int wa_depth;
-    bool wa_snaps;
+    int wa_types; /* T_SNAP and T_BOOKMARK: these of each file system, too */
     int (*wa_fn)(void *arg, const char *name);
     void *wa_arg;
 } walk_t;
@@ -91,8 +91,10 @@ static int
 walk_dataset(walk_t *wa, const char *name, int depth)
 {
     int err = wa->wa_fn(wa->wa_arg, name);
-    if (err == 0 && wa->wa_snaps && depth != 0)
+    if (err == 0 && (wa->wa_types & T_SNAP) && depth != 0)
         err = dsl_for_each_snapshot(wa->wa_dp, name, wa->wa_fn, wa->wa_arg);
+    if (err == 0 && (wa->wa_types & T_BOOKMARK) && depth != 0)
+        err = dsl_for_each_bookmark(wa->wa_dp, name, wa->wa_fn, wa->wa_arg);
     if (err == 0 && depth != 0)
         err = dsl_for_each_child(wa->wa_dp, name, walk_child, wa);
     return err == ENOENT ? 0 : err;
@@ -103,7 +105,7 @@ walk_dataset(walk_t *wa, const char *name, int depth)
 int
 collect_depth(dsl_pool_t *dp, const char *fs, int depth, bool snaps, int (*fn)(void *arg, const char *name), void *arg)
 {
-    walk_t wa = {dp, depth, snaps, fn, arg};
+    walk_t wa = {dp, depth, snaps ? T_SNAP : 0, fn, arg};
     return walk_dataset(&wa, fs, depth);
 }
 
@@ -112,24 +114,25 @@ static void
 collect_operand(names_t *na, const char *name)
 {
     const select_t *se = na->na_select;
-    if (strchr(name, '@') != NULL) {
+    if (strpbrk(name, "@#") != NULL) {
         select_t any = *se;
-        any.se_types |= se->se_typed ? 0 : T_SNAP;
+        any.se_types |= se->se_typed ? 0 : T_SNAP | T_BOOKMARK;
         na->na_select = &any;
         (void)add_stats(na, name);
         na->na_select = se;
         return;
     }
-    bool snaps = (se->se_types & T_SNAP) != 0;
-    int depth = se->se_depth;
-    if (!se->se_recursive)
-        depth = snaps && se->se_typed ? 1 : 0;
-    if (!se->se_recursive && depth == 1) { /* the operand's own snapshots, not its children */
+    int depth = se->se_recursive ? se->se_depth : 0;
+    if (!se->se_recursive && se->se_typed && (se->se_types & (T_SNAP | T_BOOKMARK))) { /* the operand's own, not its children */
         (void)add_stats(na, name);
-        (void)dsl_for_each_snapshot(na->na_dp, name, add_stats, na);
+        if (se->se_types & T_SNAP)
+            (void)dsl_for_each_snapshot(na->na_dp, name, add_stats, na);
+        if (se->se_types & T_BOOKMARK)
+            (void)dsl_for_each_bookmark(na->na_dp, name, add_stats, na);
         return;
     }
-    na->na_err = collect_depth(na->na_dp, name, depth, snaps, add_stats, na);
+    walk_t wa = {na->na_dp, depth, se->se_types, add_stats, na};
+    na->na_err = walk_dataset(&wa, name, depth);
 }
 
 /* ---- list ---- */

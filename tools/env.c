@@ -124,13 +124,25 @@ pool_component(const char *name, char *pool)
     return true;
 }
 
+/* A dataset's name, or a bookmark's: whose parts are like a snapshot's. */
+static int
+check_name(const char *name, const char **reason)
+{
+    char *like = xstrdup(name), *hash = strchr(like, '#');
+    if (hash != NULL && strchr(name, '@') == NULL)
+        *hash = '@';
+    int err = dsl_name_check(like, reason);
+    free(like);
+    return err;
+}
+
 int
 env_pool(cmd_env_t *env, const char *name, int flags, dsl_pool_t **dpp)
 {
     char pool[NAMELEN], file[PATH_MAX], served[NAMELEN];
     const char *reason;
     env->writes |= !(flags & ENV_RDONLY);
-    if (dsl_name_check(name, &reason) != 0 || !pool_component(name, pool))
+    if (check_name(name, &reason) != 0 || !pool_component(name, pool))
         return failx(env, "cannot open '%s': invalid dataset name: %s", name, reason != NULL ? reason : "empty");
     if (env->pool != NULL) {
         *dpp = env->pool;

@@ -13,9 +13,10 @@ const cmd_t dataset_commands[] = {
      "Makes a new, empty file system. It appears as a directory of its parent's mount at once.\n"
      "  -p  also make the parents that are missing    -n  only check    -v  say what is made",
      cmd_create},
-    {"destroy", "[-fnpRrv] FILESYSTEM\n[-dnpRrv] FILESYSTEM@SNAP[%SNAP][,...]",
-     "Removes a file system without snapshots or children, or snapshots: a list (a,b), a range (a%c: from a to c).\n"
-     "  -r  children and snapshots too    -R  clones too    -n  only say what would go    -v  say what goes    -p  for scripts",
+    {"destroy", "[-fnpRrv] FILESYSTEM\n[-dnpRrv] FILESYSTEM@SNAP[%SNAP][,...]\nFILESYSTEM#BOOKMARK",
+     "Removes a file system without snapshots or children, or snapshots: a list (a,b), a range (a%c: from a to c); or a bookmark.\n"
+     "  -r  children and snapshots too    -R  clones too    -n  only say what would go    -v  say what goes and how\n"
+     "much space comes back    -p  for scripts",
      cmd_destroy},
     {"list", "[-r|-d DEPTH] [-Hp] [-o PROPERTY,...] [-s PROPERTY]... [-S PROPERTY]... [-t TYPE,...] [DATASET]...",
      "Shows datasets, a line each. TYPE is filesystem, snapshot, volume, bookmark or all.\n"
@@ -25,6 +26,9 @@ const cmd_t dataset_commands[] = {
      "Keeps the present state of file systems under a name. All snapshots of one command are of the same moment.\n"
      "It costs one small transaction, whatever the size.    -r  of all file systems below too",
      cmd_snapshot},
+    {"bookmark", "SNAPSHOT|BOOKMARK FILESYSTEM#BOOKMARK",
+     "Remembers when a snapshot was made. It needs no space, and `send -i` can start from it when the snapshot is gone.",
+     cmd_bookmark},
     {"clone", "[-p] [-o PROPERTY=VALUE]... SNAPSHOT FILESYSTEM",
      "Makes a file system that starts as a snapshot's state and shares its blocks.", cmd_clone},
     {"send", "[-LecwnPvpbh] [-i|-I SNAPSHOT] SNAPSHOT\n-R [-LecwnPvbhs] [-i|-I SNAPSHOT] SNAPSHOT",

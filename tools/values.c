@@ -6,7 +6,7 @@
 #include <inttypes.h>
 #include "cmd.h"
 
-typedef enum shown { FS = 1, SNAP = 2, VOL = 4, HEADS = FS | VOL, ALL = FS | SNAP | VOL } shown_t;
+typedef enum shown { FS = 1, SNAP = 2, VOL = 4, BOOK = 8, HEADS = FS | VOL, ALL = FS | SNAP | VOL } shown_t;
 typedef enum form { TEXT, BYTES, COUNT, RATIO, TIME, HEX } form_t;
 
 typedef struct native {
@@ -22,17 +22,17 @@ typedef struct native {
 #define USEDBY(i) (ST(dst_usedby) + (i) * sizeof(uint64_t))
 
 static const native_t natives[] = {
-    {"name", NULL, ALL, TEXT, SPECIAL, false},
-    {"type", NULL, ALL, TEXT, SPECIAL, true},
-    {"creation", NULL, ALL, TIME, ST(dst_creation), true},
+    {"name", NULL, ALL | BOOK, TEXT, SPECIAL, false},
+    {"type", NULL, ALL | BOOK, TEXT, SPECIAL, true},
+    {"creation", NULL, ALL | BOOK, TIME, ST(dst_creation), true},
     {"used", NULL, ALL, BYTES, ST(dst_used), true},
     {"available", "avail", HEADS, BYTES, ST(dst_avail), true},
     {"referenced", "refer", ALL, BYTES, ST(dst_referenced), true},
     {"compressratio", "ratio", ALL, RATIO, ST(dst_compressratio), true},
     {"mounted", NULL, FS, TEXT, SPECIAL, true},
     {"origin", NULL, HEADS, TEXT, SPECIAL, true},
-    {"createtxg", NULL, ALL, COUNT, ST(dst_createtxg), true},
-    {"guid", NULL, ALL, COUNT, ST(dst_guid), true},
+    {"createtxg", NULL, ALL | BOOK, COUNT, ST(dst_createtxg), true},
+    {"guid", NULL, ALL | BOOK, COUNT, ST(dst_guid), true},
     {"usedbysnapshots", "usedsnap", HEADS, BYTES, USEDBY(DD_USED_SNAP), true},
     {"usedbydataset", "usedds", HEADS, BYTES, USEDBY(DD_USED_HEAD), true},
     {"usedbychildren", "usedchild", HEADS, BYTES, USEDBY(DD_USED_CHILD), true},
@@ -52,7 +52,7 @@ static const char *const prop_aliases[][2] = {
 static shown_t
 kind_of(const dsl_stats_t *st)
 {
-    return st->dst_snapshot ? SNAP : st->dst_type == DMU_OST_ZVOL ? VOL : FS;
+    return st->dst_bookmark ? BOOK : st->dst_snapshot ? SNAP : st->dst_type == DMU_OST_ZVOL ? VOL : FS;
 }
 
 static const native_t *
@@ -80,7 +80,7 @@ native_special(cmd_env_t *env, const native_t *n, const dsl_stats_t *st, value_t
     if (strcmp(n->n_name, "name") == 0)
         text = st->dst_name;
     else if (strcmp(n->n_name, "type") == 0)
-        text = st->dst_snapshot ? "snapshot" : st->dst_type == DMU_OST_ZVOL ? "volume" : "filesystem";
+        text = st->dst_bookmark ? "bookmark" : st->dst_snapshot ? "snapshot" : st->dst_type == DMU_OST_ZVOL ? "volume" : "filesystem";
     else if (strcmp(n->n_name, "mounted") == 0)
         text = daemon_is_mounted(env, st->dst_name) ? "yes" : "no";
     else if (strcmp(n->n_name, "origin") == 0 && st->dst_origin[0] != '\0')
@@ -178,8 +178,8 @@ stored_shown(const dsl_prop_desc_t *d, shown_t kind)
                                        "sync", "logbias", "reservation", "refreservation"};
     const char *const *list = kind == SNAP ? snaps : vols;
     size_t n = kind == SNAP ? ARRAY_SIZE(snaps) : ARRAY_SIZE(vols);
-    if (kind == FS)
-        return true;
+    if (kind == FS || kind == BOOK)
+        return kind == FS;
     for (size_t i = 0; i < n; i++) {
         if (strcmp(list[i], d->pd_name) == 0)
             return true;
@@ -197,7 +197,7 @@ value_get(cmd_env_t *env, dsl_pool_t *dp, const dsl_stats_t *st, const char *pro
     }
     prop = canonical(prop);
     const dsl_prop_desc_t *d = dsl_prop_lookup(prop);
-    if (d != NULL && !stored_shown(d, kind_of(st))) {
+    if (st->dst_bookmark || (d != NULL && !stored_shown(d, kind_of(st)))) {
         strcpy(v->v_text, "-");
         strcpy(v->v_source, "-");
         return 0;
