@@ -116,6 +116,8 @@ _Static_assert(sizeof(dsl_deadlist_phys_t) == 320, "a deadlist header is 320 byt
 #define FEATURE_LARGE_BLOCKS        "org.open-zfs:large_blocks"
 #define FEATURE_LARGE_DNODE         "org.zfsonlinux:large_dnode"
 #define FEATURE_ZSTD_COMPRESS       "org.freebsd:zstd_compress"
+#define FEATURE_LONGNAME            "org.zfsonlinux:longname"
+#define FEATURE_LARGE_MICROZAP      "com.klarasystems:large_microzap"
 #define FEATURE_BOOKMARKS           "com.delphix:bookmarks"
 #define FEATURE_ASYNC_DESTROY       "com.delphix:async_destroy"
 

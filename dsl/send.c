@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * send.c - dmu_send: a snapshot, or what changed between two, as a stream of records.
+ * send.c - dmu_send: a snapshot, or what changed between two, as a stream of records. What that is, send_source.c finds out.
  *
  *   traversing thread          pool's workers              calling thread
  *   ----------------           --------------              --------------
@@ -12,8 +12,7 @@
  * what was born after the source.
  *
  * INVARIANTS
- *  1. The snapshot is long-held from the resolution of its name to the last byte: it cannot be destroyed meanwhile. The
- *     source need not be: only its creation txg and guid are used.
+ *  1. What is sent is held from the resolution of its name to the last byte (invariants of send_source.c).
  *  2. Whoever ends first, the other is told: the writer stops the queue (the traversal gets EINTR), the traversal closes
  *     it. Every item is freed by the writer, after its read has come back.
  *  3. The stream is one every receiver since zfs-fuse takes, unless dsa_flags ask for more: header type 1, BEGIN
@@ -25,187 +24,6 @@
 
 #include "dsl_impl.h"
 #include "send_impl.h"
-
-/* What is to be sent, resolved. */
-typedef struct send_source {
-    dsl_dataset_t *ss_ds; /* held and long-held */
-    dsl_dataset_phys_t ss_phys;
-    dmu_replay_record_t ss_begin;
-    uint64_t ss_since;
-} send_source_t;
-
-/* ---- resolving ---- */
-
-/* Is the snapshot `from` in the past of the one with this phys? Follows previous snapshots, through origins too. */
-static int
-source_is_before(dsl_pool_t *dp, uint64_t from, const dsl_dataset_phys_t *phys)
-{
-    uint64_t obj = phys->ds_prev_snap_obj, txg = UINT64_MAX;
-
-    while (obj != 0 && obj != from) {
-        dsl_dataset_phys_t prev;
-        dsl_dataset_t *ds;
-        int err = dsl_dataset_hold_obj(dp, obj, source_is_before, &ds);
-        if (err != 0)
-            return err;
-        dsl_dataset_phys(ds, &prev);
-        dsl_dataset_rele(ds, source_is_before);
-        obj = prev.ds_prev_snap_obj;
-        if (obj != 0 && prev.ds_prev_snap_txg >= txg)
-            return SET_ERROR(EIO); /* snapshots in a circle */
-        txg = prev.ds_prev_snap_txg;
-    }
-    return obj == 0 ? SET_ERROR(EXDEV) : 0;
-}
-
-/* The origin's dataset object, 0 when ds is no clone. */
-static uint64_t
-source_origin(dsl_pool_t *dp, dsl_dataset_t *ds)
-{
-    uint64_t obj;
-
-    mutex_enter(&ds->ds_dir->dd_lock);
-    obj = ds->ds_dir->dd_phys.dd_origin_obj;
-    mutex_exit(&ds->ds_dir->dd_lock);
-    return obj == dp->dp_origin_snap_obj ? 0 : obj;
-}
-
-static int
-source_from(dsl_pool_t *dp, send_source_t *ss, dsl_dataset_t *from)
-{
-    struct drr_begin *b = &ss->ss_begin.drr_u.drr_begin;
-    dsl_dataset_phys_t phys;
-    int err;
-
-    if (!dsl_dataset_is_snapshot(from))
-        return SET_ERROR(EINVAL);
-    err = source_is_before(dp, dsl_dataset_obj(from), &ss->ss_phys);
-    if (err != 0)
-        return err;
-    dsl_dataset_phys(from, &phys);
-    ss->ss_since = phys.ds_creation_txg;
-    b->drr_fromguid = phys.ds_guid;
-    if (phys.ds_dir_obj != ss->ss_phys.ds_dir_obj)
-        b->drr_flags |= DRR_FLAG_CLONE;
-    return 0;
-}
-
-static int
-source_resolve_from(dsl_pool_t *dp, const dmu_send_args_t *args, send_source_t *ss)
-{
-    uint64_t origin = args->dsa_fromorigin ? source_origin(dp, ss->ss_ds) : 0;
-    dsl_dataset_t *from;
-    int err;
-
-    if (args->dsa_from == NULL && origin == 0)
-        return 0;
-    err = origin != 0 ? dsl_dataset_hold_obj(dp, origin, args, &from)
-                      : dsl_dataset_hold(dp, args->dsa_from, args, &from);
-    if (err != 0)
-        return err;
-    err = source_from(dp, ss, from);
-    dsl_dataset_rele(from, args);
-    return err;
-}
-
-/* Is this feature in use in the dataset (which then is a ZAP as well)? */
-static bool
-dataset_uses(dsl_pool_t *dp, dsl_dataset_t *ds, const char *feature)
-{
-    bool uses;
-
-    rw_enter_read(&dp->dp_config_lock);
-    uses = zap_contains(dp->dp_mos, dsl_dataset_obj(ds), feature) == 0;
-    rw_exit(&dp->dp_config_lock);
-    return uses;
-}
-
-static int
-source_features(dsl_pool_t *dp, const send_source_t *ss, objset_t *os, uint32_t flags, uint64_t *features)
-{
-    uint64_t version = 0;
-    int err;
-
-    *features = 0;
-    if (objset_type(os) == DMU_OST_ZFS) {
-        err = zap_lookup_u64(os, 1, "VERSION", &version);
-        if (err != 0)
-            return err;
-    }
-    if (version >= 5)
-        *features |= DMU_BACKUP_FEATURE_SA_SPILL;
-    if (dataset_uses(dp, ss->ss_ds, FEATURE_LARGE_DNODE))
-        *features |= DMU_BACKUP_FEATURE_LARGE_DNODE;
-    if ((flags & DMU_SEND_LARGE_BLOCK) && dataset_uses(dp, ss->ss_ds, FEATURE_LARGE_BLOCKS))
-        *features |= DMU_BACKUP_FEATURE_LARGE_BLOCKS;
-    if ((flags & DMU_SEND_EMBED) && dsl_feature_active(dp, FEATURE_EMBEDDED_DATA))
-        *features |= DMU_BACKUP_FEATURE_EMBED_DATA;
-    if (flags & DMU_SEND_COMPRESSED)
-        *features |= DMU_BACKUP_FEATURE_COMPRESSED;
-    if ((flags & (DMU_SEND_COMPRESSED | DMU_SEND_EMBED)) && dsl_feature_active(dp, FEATURE_LZ4_COMPRESS))
-        *features |= DMU_BACKUP_FEATURE_LZ4;
-    if ((flags & (DMU_SEND_COMPRESSED | DMU_SEND_EMBED)) &&
-        dataset_uses(dp, ss->ss_ds, FEATURE_ZSTD_COMPRESS))
-        *features |= DMU_BACKUP_FEATURE_ZSTD;
-    return 0;
-}
-
-static int
-source_begin(dsl_pool_t *dp, send_source_t *ss, uint32_t flags)
-{
-    struct drr_begin *b = &ss->ss_begin.drr_u.drr_begin;
-    uint64_t features;
-    objset_t *os;
-    int err = dsl_dataset_objset(ss->ss_ds, &os);
-
-    if (err == 0)
-        err = source_features(dp, ss, os, flags, &features);
-    if (err != 0)
-        return err;
-    ss->ss_begin.drr_type = DRR_BEGIN;
-    b->drr_magic = DRR_MAGIC;
-    b->drr_versioninfo = DMU_VERSIONINFO(DMU_SUBSTREAM, features);
-    b->drr_creation_time = ss->ss_phys.ds_creation_time;
-    b->drr_type = objset_type(os);
-    b->drr_flags |= DRR_FLAG_FREERECORDS | DRR_FLAG_SPILL_BLOCK;
-    if (ss->ss_phys.ds_flags & DS_FLAG_CI_DATASET)
-        b->drr_flags |= DRR_FLAG_CI_DATA;
-    b->drr_toguid = ss->ss_phys.ds_guid;
-    dsl_dataset_name(ss->ss_ds, b->drr_toname);
-    return 0;
-}
-
-static void
-source_rele(send_source_t *ss)
-{
-    dsl_dataset_long_rele(ss->ss_ds, ss);
-    dsl_dataset_rele(ss->ss_ds, ss);
-}
-
-static int
-source_resolve(dsl_pool_t *dp, const dmu_send_args_t *args, send_source_t *ss)
-{
-    int err;
-
-    memset(ss, 0, sizeof(*ss));
-    if (args->dsa_from != NULL && args->dsa_fromorigin)
-        return SET_ERROR(EINVAL);
-    err = dsl_dataset_hold(dp, args->dsa_tosnap, ss, &ss->ss_ds);
-    if (err != 0)
-        return err;
-    if (!dsl_dataset_is_snapshot(ss->ss_ds)) {
-        dsl_dataset_rele(ss->ss_ds, ss);
-        return SET_ERROR(EINVAL);
-    }
-    dsl_dataset_long_hold(ss->ss_ds, ss);
-    dsl_dataset_phys(ss->ss_ds, &ss->ss_phys);
-    err = source_resolve_from(dp, args, ss);
-    if (err == 0)
-        err = source_begin(dp, ss, args->dsa_flags);
-    if (err != 0)
-        source_rele(ss);
-    return err;
-}
 
 /* ---- traversing ---- */
 
@@ -222,8 +40,9 @@ send_walk(send_walk_t *sw)
     const send_source_t *ss = sw->sw_source;
     send_t *snd = sw->sw_send;
 
-    sw->sw_err = traverse_objset(snd->snd_spa, &ss->ss_phys.ds_bp, dsl_dataset_obj(ss->ss_ds), ss->ss_since,
-                                 TRAVERSE_PRE, NULL, send_visit, snd, &sw->sw_stats);
+    zbookmark_t resume = {dsl_dataset_obj(ss->ss_ds), snd->snd_resumeobj, ZB_DNODE_LEVEL, 0};
+    sw->sw_err = traverse_objset(snd->snd_spa, &ss->ss_phys.ds_bp, dsl_dataset_obj(ss->ss_ds), ss->ss_since, TRAVERSE_PRE,
+                                 snd->snd_resumeobj > 1 ? &resume : NULL, send_visit, snd, &sw->sw_stats);
     if (sw->sw_err == 0)
         sw->sw_err = send_flush_frees(snd);
 }
@@ -328,7 +147,7 @@ send_stream(send_t *snd, send_source_t *ss, stream_out_t *so, traverse_stats_t *
 {
     send_walk_t sw = {.sw_send = snd, .sw_source = ss};
     pthread_t walker;
-    int err = stream_out_record(so, &ss->ss_begin, NULL, 0, NULL, NULL);
+    int err = stream_out_record(so, &ss->ss_begin, ss->ss_list, ss->ss_begin.drr_payloadlen, NULL, NULL);
 
     if (err != 0)
         return err;
@@ -338,6 +157,8 @@ send_stream(send_t *snd, send_source_t *ss, stream_out_t *so, traverse_stats_t *
     *stats = sw.sw_stats;
     if (err == 0)
         err = sw.sw_err;
+    if (err == 0 && ss->ss_saved) /* more is to come, from someone else */
+        return stream_out_flush(so);
     return err != 0 ? err : write_end(so, snd->snd_toguid);
 }
 
@@ -369,13 +190,15 @@ sigpipe_restore(const sigset_t *old)
 }
 
 static void
-send_init(send_t *snd, dsl_pool_t *dp, const send_source_t *ss)
+send_init(send_t *snd, dsl_pool_t *dp, const dmu_send_args_t *args, const send_source_t *ss)
 {
     memset(snd, 0, sizeof(*snd));
     snd->snd_spa = dsl_pool_spa(dp);
     snd->snd_since = ss->ss_since;
-    snd->snd_toguid = ss->ss_phys.ds_guid;
+    snd->snd_toguid = ss->ss_begin.drr_u.drr_begin.drr_toguid;
     snd->snd_features = DMU_GET_FEATUREFLAGS(ss->ss_begin.drr_u.drr_begin.drr_versioninfo);
+    snd->snd_resumeobj = args->dsa_resumeobj;
+    snd->snd_resumeoff = args->dsa_resumeoff;
     mutex_init(&snd->snd_lock);
     cv_init(&snd->snd_cv);
     stream_queue_init(&snd->snd_queue, offsetof(send_item_t, it_node), STREAM_QUEUE_BYTES);
@@ -396,11 +219,11 @@ dmu_send(dsl_pool_t *dp, dmu_send_args_t *args)
     send_source_t ss;
     sigset_t old;
     send_t snd;
-    int err = source_resolve(dp, args, &ss);
+    int err = send_source_resolve(dp, args, &ss);
 
     if (err != 0)
         return err;
-    send_init(&snd, dp, &ss);
+    send_init(&snd, dp, args, &ss);
     so = xzalloc(sizeof(*so));
     stream_out_init(so, args->dsa_fd, args->dsa_off, args->dsa_cancel);
     sigpipe_block(&old);
@@ -409,7 +232,7 @@ dmu_send(dsl_pool_t *dp, dmu_send_args_t *args)
     sigpipe_restore(&old);
     free(so);
     send_fini(&snd);
-    source_rele(&ss);
+    send_source_rele(&ss);
     return err;
 }
 
@@ -418,16 +241,16 @@ dmu_send_estimate(dsl_pool_t *dp, const dmu_send_args_t *args, uint64_t *bytes)
 {
     send_source_t ss;
     send_t snd;
-    int err = source_resolve(dp, args, &ss);
+    int err = send_source_resolve(dp, args, &ss);
 
     if (err != 0)
         return err;
-    send_init(&snd, dp, &ss);
+    send_init(&snd, dp, args, &ss);
     snd.snd_count = true;
     send_walk_t sw = {.sw_send = &snd, .sw_source = &ss};
     send_walk(&sw);
-    *bytes = snd.snd_bytes + 2 * DRR_SIZE; /* BEGIN and END */
+    *bytes = snd.snd_bytes + ss.ss_begin.drr_payloadlen + (ss.ss_saved ? 1 : 2) * DRR_SIZE; /* BEGIN and END */
     send_fini(&snd);
-    source_rele(&ss);
+    send_source_rele(&ss);
     return sw.sw_err;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * send_impl.h - between send.c (who sends, the threads) and send_record.c (which records a traversal makes);
+ * send_impl.h - between send_source.c (what is sent, from where), send.c (the threads) and send_record.c (which records a
+ * traversal makes);
  * between send_package.c (several streams as one) and send_tree.c (which they are).
  */
 #ifndef COWBIRD_SEND_IMPL_H
@@ -32,6 +33,7 @@ typedef struct send {
     uint64_t snd_since; /* birth txg of the source; 0: full */
     uint64_t snd_toguid;
     uint64_t snd_features;
+    uint64_t snd_resumeobj, snd_resumeoff; /* what stands before is left out; 0: nothing */
     bool snd_count;     /* an estimate: nothing is read or queued */
     uint64_t snd_bytes; /* what has been counted */
     stream_queue_t snd_queue;
@@ -40,6 +42,20 @@ typedef struct send {
     struct drr_free snd_free;           /* pending; length 0: none */
     struct drr_freeobjects snd_freeobj; /* likewise */
 } send_t;
+
+/* ---- send_source.c ---- */
+/* What is to be sent, resolved. */
+typedef struct send_source {
+    dsl_dataset_t *ss_ds; /* held and long-held, or (ss_saved) owned */
+    dsl_dataset_phys_t ss_phys;
+    dmu_replay_record_t ss_begin;
+    uint8_t *ss_list; /* BEGIN's payload; NULL: none */
+    uint64_t ss_since;
+    bool ss_saved; /* a partly received state: no snapshot, and the stream has no END */
+} send_source_t;
+/* Errors as dmu_send's; then nothing is held. */
+int send_source_resolve(dsl_pool_t *dp, const dmu_send_args_t *args, send_source_t *ss);
+void send_source_rele(send_source_t *ss);
 
 /* ---- send.c ---- */
 /* While we write, a reader that goes away is EPIPE, not a signal that ends the process. */

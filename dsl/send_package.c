@@ -122,14 +122,15 @@ first_source(const package_t *pk, package_fs_t *pf, char *name, uint64_t *txg)
 {
     const char *from = pk->pk_args->dpa_send.dsa_from;
     const package_snap_t *ps = package_find_snap(pf, pk->pk_from);
+    dsl_bookmark_t bm = {0};
     int err = 0;
 
     *txg = 0;
     name[0] = '\0';
     if (!pk->pk_args->dpa_replicate && from != NULL) {
         snprintf(name, 2 * ZFS_MAX_DATASET_NAME_LEN, "%s", from);
-        err = strchr(from, '#') != NULL ? SET_ERROR(ENOTSUP) : 0;
-        *txg = ps != NULL ? ps->ps_txg : 0;
+        err = strchr(from, '#') != NULL ? dsl_bookmark_get(pk->pk_pool, from, &bm) : 0;
+        *txg = strchr(from, '#') != NULL ? bm.db_createtxg : ps != NULL ? ps->ps_txg : 0;
     } else if (ps != NULL) {
         snprintf(name, 2 * ZFS_MAX_DATASET_NAME_LEN, "%s@%s", pf->pf_name, ps->ps_name);
         *txg = ps->ps_txg;

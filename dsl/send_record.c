@@ -271,6 +271,22 @@ hole_span(const dnode_phys_t *dnp, const zbookmark_t *zb, uint64_t *first, uint6
         *n = MIN(*n, 1ULL << shift);
 }
 
+/* Is this the object in whose middle a resumed stream begins? */
+static bool
+resumes_in(const send_t *snd, uint64_t object)
+{
+    return object != 0 && object == snd->snd_resumeobj;
+}
+
+/* A block that the receiver has already. One that was cut into pieces and of which it has some is sent again. */
+static bool
+is_before_resume(const send_t *snd, const zbookmark_t *zb, const dnode_phys_t *dnp)
+{
+    uint64_t blksz = (uint64_t)dnp->dn_datablkszsec << SPA_MINBLOCKSHIFT;
+
+    return resumes_in(snd, zb->zb_object) && zb->zb_blkid != SPILL_BLKID && (zb->zb_blkid + 1) * blksz <= snd->snd_resumeoff;
+}
+
 static int
 send_hole(send_t *snd, const traverse_block_t *tb)
 {
@@ -281,6 +297,11 @@ send_hole(send_t *snd, const traverse_block_t *tb)
     if (tb->tb_zb.zb_blkid == SPILL_BLKID)
         return 0;
     hole_span(dnp, &tb->tb_zb, &first, &n);
+    if (resumes_in(snd, tb->tb_zb.zb_object)) {
+        uint64_t skip = MIN(n, snd->snd_resumeoff / blksz > first ? snd->snd_resumeoff / blksz - first : 0);
+        first += skip;
+        n -= skip;
+    }
     if (n == 0)
         return 0;
     if (tb->tb_zb.zb_object == 0)
@@ -386,7 +407,7 @@ send_visit(void *arg, const traverse_block_t *tb)
         return send_dnode(snd, zb, tb->tb_dnp);
     if (BP_IS_HOLE(tb->tb_bp))
         return send_hole(snd, tb);
-    if (zb->zb_level != 0 || zb->zb_object == 0)
+    if (zb->zb_level != 0 || zb->zb_object == 0 || is_before_resume(snd, zb, tb->tb_dnp))
         return 0;
     if (zb->zb_blkid == SPILL_BLKID)
         return send_spill(snd, zb, tb->tb_bp, false);

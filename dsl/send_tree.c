@@ -252,11 +252,10 @@ package_gather(package_t *pk, dsl_pool_t *dp, const dmu_send_package_args_t *arg
     list_create(&pk->pk_fs, offsetof(package_fs_t, pf_node));
     pk->pk_pool = dp;
     pk->pk_args = args;
-    int err =
-        args->dpa_backup || args->dpa_holds ? SET_ERROR(ENOTSUP) : name_split_snapshot(to, top, &pk->pk_to);
+    int err = args->dpa_holds ? SET_ERROR(ENOTSUP) : name_split_snapshot(to, top, &pk->pk_to);
     if (err != 0)
         return err;
-    if (from != NULL && from[strcspn(from, "@#")] == '\0')
+    if (from != NULL && (from[strcspn(from, "@#")] == '\0' || (args->dpa_replicate && strchr(from, '#') != NULL)))
         return SET_ERROR(EINVAL);
     pk->pk_from = from != NULL ? from + strcspn(from, "@#") + 1 : NULL;
     err = gather_fs(&ga, top);
@@ -303,7 +302,8 @@ add_property(void *arg, const char *name)
     dsl_prop_source_t src = PROP_SRC_RECEIVED;
     size_t n = ZAP_MAXVALUELEN + 1;
     char *value = xzalloc(n);
-    int err = dsl_prop_get(pr->pr_pool, pr->pr_name, name, value, n, &src, NULL);
+    int err = pr->pr_received ? dsl_prop_get_received(pr->pr_pool, pr->pr_name, name, value, n)
+                              : dsl_prop_get(pr->pr_pool, pr->pr_name, name, value, n, &src, NULL);
 
     if (err == 0 && (src == PROP_SRC_LOCAL || src == PROP_SRC_RECEIVED))
         add_value(pr->pr_list, dsl_prop_lookup(name), name, value);

@@ -4,6 +4,8 @@
  *
  *   send -nv    counts, and tells on standard output            send -v    counts and tells on standard error,
  *   send -nP    the same for scripts                                       then sends, with a line a second
+ *   send -t     goes on where a receive broke off: its token names snapshot and source by guid, wherever they are now
+ *   send -S     what a broken receive left here goes on to someone else
  */
 #include <inttypes.h>
 #include <unistd.h>
@@ -14,6 +16,8 @@ typedef struct send_job {
     dmu_send_package_args_t sj_args; /* dpa_send alone counts when it is no package */
     bool sj_package, sj_dryrun, sj_script, sj_verbose;
     const char *sj_source;           /* -i or -I, as given; NULL: none */
+    const char *sj_token;            /* -t */
+    char sj_to[NAMELEN];             /* what the token means */
     char sj_from[2 * NAMELEN];       /* the whole name of it */
     uint64_t sj_off, sj_total;
     progress_t *sj_progress;
@@ -29,8 +33,12 @@ send_fail(send_job_t *sj, int err)
     const char *to = strchr(a->dsa_tosnap, '@');
     if (err == EXDEV)
         return failx(sj->sj_env, "cannot send '%s': not an earlier snapshot from the same fs", failed);
+    if (err == ENOENT && (a->dsa_flags & DMU_SEND_SAVED))
+        return failx(sj->sj_env, "cannot send '%s': nothing was partly received there", failed);
     if (err == EINVAL)
         return failx(sj->sj_env, "cannot send '%s': not a snapshot", failed);
+    if (err == ENOTSUP)
+        return failx(sj->sj_env, "cannot send '%s': its directories have blocks over 128K: use -L or -w", failed);
     if (err == ENOENT && sj->sj_package && strchr(failed, '@') == NULL)
         return failx(sj->sj_env, "cannot send '%s': snapshot %s%s does not exist", a->dsa_tosnap, failed, to != NULL ? to : "");
     return fail(sj->sj_env, err, "cannot send '%s'", failed);
@@ -132,22 +140,13 @@ send_from_name(send_job_t *sj, const char *snap)
     sj->sj_args.dpa_send.dsa_from = sj->sj_from;
 }
 
+/* Estimate, if anyone wants to know; send. The pool is open, names are found. */
 static int
-send_run(send_job_t *sj, const char *snap)
+send_work(send_job_t *sj, dsl_pool_t *dp)
 {
     dmu_send_args_t *a = &sj->sj_args.dpa_send;
     cmd_env_t *env = sj->sj_env;
-    dsl_pool_t *dp;
     int err = 0;
-    if (strchr(snap, '@') == NULL)
-        return failx(env, "cannot send '%s': a snapshot (FILESYSTEM@SNAP) is needed", snap);
-    if (!sj->sj_dryrun && isatty(env->fd_out))
-        return failx(env, "Error: Stream can not be written to a terminal.\nYou must redirect standard output.");
-    if (env_pool(env, snap, ENV_RDONLY, &dp) != 0)
-        return 1;
-    if (sj->sj_source != NULL)
-        send_from_name(sj, snap);
-    a->dsa_tosnap = snap;
     a->dsa_fd = env->fd_out;
     a->dsa_off = &sj->sj_off;
     a->dsa_cancel = env->cancel;
@@ -157,6 +156,91 @@ send_run(send_job_t *sj, const char *snap)
     if (err == 0 && !sj->sj_dryrun)
         err = send_stream(sj, dp);
     return err == 0 ? 0 : send_fail(sj, err);
+}
+
+static int
+send_run(send_job_t *sj, const char *snap)
+{
+    dmu_send_args_t *a = &sj->sj_args.dpa_send;
+    bool saved = a->dsa_flags & DMU_SEND_SAVED;
+    dsl_pool_t *dp;
+    if (!saved && strchr(snap, '@') == NULL)
+        return failx(sj->sj_env, "cannot send '%s': a snapshot (FILESYSTEM@SNAP) is needed", snap);
+    if (saved && strchr(snap, '@') != NULL)
+        return failx(sj->sj_env, "cannot send '%s': a file system that was partly received is needed", snap);
+    if (env_pool(sj->sj_env, snap, saved ? 0 : ENV_RDONLY, &dp) != 0)
+        return 1;
+    if (sj->sj_source != NULL)
+        send_from_name(sj, snap);
+    a->dsa_tosnap = snap;
+    return send_work(sj, dp);
+}
+
+/* ---- resuming ---- */
+
+typedef struct find_mark {
+    dsl_pool_t *fm_pool;
+    uint64_t fm_guid;
+    char *fm_name;
+} find_mark_t;
+
+static int
+is_mark(void *arg, const char *name)
+{
+    find_mark_t *fm = arg;
+    dsl_bookmark_t bm;
+    if (dsl_bookmark_get(fm->fm_pool, name, &bm) != 0 || bm.db_guid != fm->fm_guid)
+        return 0;
+    snprintf(fm->fm_name, NAMELEN, "%s", name);
+    return EEXIST; /* found */
+}
+
+/* The source by its guid: a snapshot anywhere, or a bookmark of the same file system. */
+static bool
+find_source(send_job_t *sj, dsl_pool_t *dp, uint64_t guid)
+{
+    find_mark_t fm = {dp, guid, sj->sj_from};
+    char fs[NAMELEN];
+    if (dsl_find_by_guid(dp, guid, true, sj->sj_from) == 0)
+        return true;
+    snprintf(fs, sizeof(fs), "%.*s", (int)strcspn(sj->sj_to, "@"), sj->sj_to);
+    return dsl_for_each_bookmark(dp, fs, is_mark, &fm) == EEXIST;
+}
+
+static void
+tell_token(send_job_t *sj, const dsl_resume_t *dr)
+{
+    FILE *f = sj->sj_dryrun ? sj->sj_env->out : sj->sj_env->err;
+    fprintf(f, "resume token contents:\n");
+    if (dr->dr_fromguid != 0)
+        fprintf(f, "\tfromguid = 0x%" PRIx64 "\n", dr->dr_fromguid);
+    fprintf(f, "\tobject = 0x%" PRIx64 "\n\toffset = 0x%" PRIx64 "\n\tbytes = 0x%" PRIx64 "\n\ttoguid = 0x%" PRIx64 "\n\ttoname = %s\n", dr->dr_object,
+            dr->dr_offset, dr->dr_bytes, dr->dr_toguid, dr->dr_toname);
+}
+
+static int
+send_resume(send_job_t *sj)
+{
+    dmu_send_args_t *a = &sj->sj_args.dpa_send;
+    cmd_env_t *env = sj->sj_env;
+    dsl_resume_t dr;
+    dsl_pool_t *dp;
+    if (dsl_resume_parse(sj->sj_token, &dr) != 0)
+        return failx(env, "cannot resume send: resume token is corrupt");
+    if (env_pool(env, dr.dr_toname, ENV_RDONLY, &dp) != 0)
+        return 1;
+    if (sj->sj_verbose)
+        tell_token(sj, &dr);
+    if (dsl_find_by_guid(dp, dr.dr_toguid, true, sj->sj_to) != 0)
+        return failx(env, "cannot resume send: '%s' used in the initial send no longer exists", dr.dr_toname);
+    if (dr.dr_fromguid != 0 && !find_source(sj, dp, dr.dr_fromguid))
+        return failx(env, "cannot resume send: incremental source 0x%" PRIx64 " no longer exists", dr.dr_fromguid);
+    a->dsa_tosnap = sj->sj_to;
+    a->dsa_from = dr.dr_fromguid != 0 ? sj->sj_from : NULL;
+    a->dsa_flags |= dr.dr_flags;
+    a->dsa_resumeobj = dr.dr_object;
+    a->dsa_resumeoff = dr.dr_offset;
+    return send_work(sj, dp);
 }
 
 /* ---- options ---- */
@@ -191,6 +275,8 @@ stream_option(int c)
         return DMU_SEND_EMBED;
     case 'c':
         return DMU_SEND_COMPRESSED;
+    case 'S':
+        return DMU_SEND_SAVED;
     case 'w': /* nothing is encrypted: as it lies on disk */
         return DMU_SEND_LARGE_BLOCK | DMU_SEND_EMBED | DMU_SEND_COMPRESSED;
     default:
@@ -204,6 +290,8 @@ send_option(send_job_t *sj, int c, const char *value)
 {
     if (c == 'i' || c == 'I')
         sj->sj_source = value;
+    else if (c == 't')
+        sj->sj_token = value;
     if (package_option(sj, c))
         sj->sj_package = true;
     else if (stream_option(c) != 0)
@@ -219,7 +307,7 @@ send_option(send_job_t *sj, int c, const char *value)
     else if (c == 'D')
         fprintf(sj->sj_env->err, "WARNING: there are no deduplicated streams any more; a regular one is made\n");
     else
-        return c == 'i';
+        return c == 'i' || c == 't';
     return true;
 }
 
@@ -235,6 +323,13 @@ cmd_send(cmd_env_t *env, int argc, char **argv)
         if (!send_option(&sj, c, o.o_arg))
             return failx(env, "send -%c is not supported yet", c);
     }
+    bool alone = sj.sj_token != NULL || (sj.sj_args.dpa_send.dsa_flags & DMU_SEND_SAVED);
+    if (alone && (sj.sj_package || sj.sj_source != NULL || (sj.sj_token != NULL && argc != o.o_ind)))
+        return usage_error(env, "send", "-t and -S go with -n, -v, -P, -L, -e and -c only");
+    if (!sj.sj_dryrun && isatty(env->fd_out))
+        return failx(env, "Error: Stream can not be written to a terminal.\nYou must redirect standard output.");
+    if (sj.sj_token != NULL)
+        return send_resume(&sj);
     if (argc - o.o_ind != 1)
         return usage_error(env, "send", argc == o.o_ind ? "missing snapshot argument" : "too many arguments");
     if (sj.sj_args.dpa_skip_missing && !sj.sj_args.dpa_replicate)

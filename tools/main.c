@@ -31,12 +31,13 @@ const cmd_t dataset_commands[] = {
      cmd_bookmark},
     {"clone", "[-p] [-o PROPERTY=VALUE]... SNAPSHOT FILESYSTEM",
      "Makes a file system that starts as a snapshot's state and shares its blocks.", cmd_clone},
-    {"send", "[-LecwnPvpbh] [-i|-I SNAPSHOT] SNAPSHOT\n-R [-LecwnPvbhs] [-i|-I SNAPSHOT] SNAPSHOT",
+    {"send", "[-LecwnPvpbh] [-i|-I SNAPSHOT] SNAPSHOT\n-R [-LecwnPvbhs] [-i|-I SNAPSHOT] SNAPSHOT\n[-LecnPv] -t TOKEN\n-S [-nPv] FILESYSTEM",
      "Writes a snapshot as a ZFS stream to standard output; with -i only what changed since an earlier one (\"@name\" or the\n"
      "whole name; for a clone its origin, too).  -n  only estimate    -v  say what is sent    -P  for scripts\n"
      "  -L  blocks over 128K whole    -e  embedded blocks as they are    -c  compressed blocks as they are    -w  all three\n"
      "Packages of several streams:  -I  with each snapshot between    -p  with properties    -b  with received ones instead\n"
-     "  -h  with holds    -R  everything below, snapshots, clones and properties    -s  pass over what has no such snapshot",
+     "  -h  with holds    -R  everything below, snapshots, clones and properties    -s  pass over what has no such snapshot\n"
+     "  -t  go on with a send whose receive broke off (its property receive_resume_token)    -S  send on what was partly received",
      cmd_send},
     {"receive", "[-Fnuv] [-o origin=SNAPSHOT] FILESYSTEM|SNAPSHOT\n[-Fnuv] [-d|-e] [-o origin=SNAPSHOT] FILESYSTEM",
      "Reads a stream from standard input and makes the snapshot it carries. A broken stream changes nothing.\n"
