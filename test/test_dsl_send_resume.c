@@ -307,7 +307,7 @@ START_TEST(test_resume)
             if (record(&whole, i)->drr_type == DRR_WRITE && ++tries)
                 check_resume(dp, &whole, i, inc ? "a/fs@1" : NULL, flags);
         }
-        ck_assert_int_gt(tries, 0);
+        ck_assert(tries > 0 || inc); /* an increment may have embedded blocks and frees only */
         stream_t fresh = stream_of(dp, inc ? "a/fs@1" : NULL, flags, 1, 0); /* nothing had been received */
         ck_assert_uint_eq(fresh.st_n, whole.st_n);
         for (size_t k = 1; k < whole.st_n; k++)
