@@ -8,7 +8,8 @@
  *     dataset    referenced = its blocks; unique (head) = those born after the previous snapshot,
  *                unique (snapshot) = born after its previous one, and not in the next dataset
  *     deadlist   = blocks of the previous snapshot that are not in the dataset, each in the bucket of its birth; sums; keys
- *     directory  HEAD, SNAP (each block once), CHILD + CHILD_RSRV = sum of max(used, reserved) of the children, used = their sum
+ *     directory  HEAD, SNAP (each block once), CHILD = sum of the children's used, CHILD_RSRV = sum of what their reservations promise
+ *                beyond, REFRSRV = what the head's refreservation lacks, used = their sum
  *     links      prev and next, number of children, next_clones and clones
  *     MOS        every object is referred to; feature counts (check_mos.c)
  *
@@ -461,6 +462,8 @@ check_members(check_t *ck, dsl_dir_t *dd)
         head = list_minus(&m[n - 1].m_list, dd->dd_origin_txg, NULL);
         snap = snapshot_used(m, n, dd->dd_origin_txg);
         expect(ck, m[n - 1].m_name, "used by dataset", dd->dd_phys.dd_used_breakdown[DD_USED_HEAD], head);
+        expect(ck, m[n - 1].m_name, "used by refreservation", dd->dd_phys.dd_used_breakdown[DD_USED_REFRSRV],
+               quota_unfilled(m[n - 1].m_ds));
         expect(ck, m[n - 1].m_name, "used by snapshots", dd->dd_phys.dd_used_breakdown[DD_USED_SNAP], snap);
     }
     for (size_t i = 0; i < n; i++) {
@@ -471,32 +474,36 @@ check_members(check_t *ck, dsl_dir_t *dd)
     free(m);
 }
 
-static void check_dir(check_t *ck, uint64_t object, uint64_t *charged);
+static void check_dir(check_t *ck, uint64_t object, uint64_t *used, uint64_t *charged);
 
-static uint64_t
-check_children(check_t *ck, dsl_dir_t *dd)
+static void
+check_children(check_t *ck, dsl_dir_t *dd, const char *name)
 {
-    uint64_t sum = 0, charged;
+    const uint64_t *part = dd->dd_phys.dd_used_breakdown;
+    uint64_t sum = 0, reserved = 0, used, charged;
     zap_cursor_t zc;
     zap_attribute_t za;
 
     for (zap_cursor_init(&zc, pool_mos(ck->ck_pool), dd->dd_phys.dd_child_dir_zapobj);
          zap_cursor_retrieve(&zc, &za) == 0; zap_cursor_advance(&zc)) {
-        check_dir(ck, za.za_first_integer, &charged);
-        sum += charged;
+        check_dir(ck, za.za_first_integer, &used, &charged);
+        sum += used;
+        reserved += charged - used;
     }
     zap_cursor_fini(&zc);
-    return sum;
+    expect(ck, name, "used by children", part[DD_USED_CHILD], sum);
+    expect(ck, name, "reserved for children", part[DD_USED_CHILD_RSRV], reserved);
+    ck->ck_reserved += part[DD_USED_CHILD_RSRV] + part[DD_USED_REFRSRV];
 }
 
 static void
-check_dir(check_t *ck, uint64_t object, uint64_t *charged)
+check_dir(check_t *ck, uint64_t object, uint64_t *used, uint64_t *charged)
 {
     char name[ZFS_MAX_DATASET_NAME_LEN];
     uint64_t sum = 0;
     dsl_dir_t *dd;
 
-    *charged = 0;
+    *used = *charged = 0;
     if (dsl_dir_hold_obj(ck->ck_pool, object, ck, &dd) != 0) {
         check_bad(ck, "directory object %llu cannot be opened", (unsigned long long)object);
         return;
@@ -509,13 +516,11 @@ check_dir(check_t *ck, uint64_t object, uint64_t *charged)
     check_object(ck, p->dd_deleg_zapobj, "delegation");
     check_object(ck, p->dd_clones, "clones");
     check_members(ck, dd);
-    expect(ck, name, "used by children",
-           p->dd_used_breakdown[DD_USED_CHILD] + p->dd_used_breakdown[DD_USED_CHILD_RSRV],
-           check_children(ck, dd));
+    check_children(ck, dd, name);
     for (int i = 0; i < DD_USED_NUM; i++)
         sum += p->dd_used_breakdown[i];
     expect(ck, name, "used", p->dd_used_bytes, sum);
-    ck->ck_reserved += p->dd_used_breakdown[DD_USED_CHILD_RSRV] + p->dd_used_breakdown[DD_USED_REFRSRV];
+    *used = p->dd_used_bytes;
     *charged = MAX(p->dd_used_bytes, p->dd_reserved);
     dsl_dir_rele(dd, ck);
 }
@@ -564,7 +569,7 @@ uint64_t
 dsl_pool_check(dsl_pool_t *dp, dsl_check_report_t report, void *arg)
 {
     check_t ck = {.ck_pool = dp, .ck_report = report, .ck_arg = arg};
-    uint64_t charged;
+    uint64_t used, charged;
 
     ck.ck_claimed = range_tree_create();
     ck.ck_objects = range_tree_create();
@@ -572,7 +577,7 @@ dsl_pool_check(dsl_pool_t *dp, dsl_check_report_t report, void *arg)
     check_mos_fixed(&ck);
     check_mos_blocks(&ck);
     check_free_lists(&ck);
-    check_dir(&ck, dp->dp_root_dir->dd_object, &charged);
+    check_dir(&ck, dp->dp_root_dir->dd_object, &used, &charged);
     check_space(&ck);
     check_total(&ck);
     check_mos_leaked(&ck);
