@@ -38,6 +38,10 @@ entry_fill(mount_fs_t *mf, znode_t *zp, struct fuse_entry_param *e)
         return err;
     }
     uint64_t object = zpl_znode_object(zp);
+    if (object >= NODE_SNAPDIR) {
+        zpl_znode_rele(zp);
+        return SET_ERROR(EOVERFLOW);
+    }
     stat_to_mount(mf, &e->attr);
     e->ino = node_id(mf, object);
     e->generation = zpl_znode_gen(zp);

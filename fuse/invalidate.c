@@ -16,13 +16,13 @@
  */
 #include "mount_impl.h"
 
-static void
+void
 inval_inode(fuse_mount_t *fm, uint64_t ino)
 {
     (void)fuse_lowlevel_notify_inval_inode(fm->fm_se, ino, 0, 0); /* attributes and all pages */
 }
 
-static void
+void
 inval_entry(fuse_mount_t *fm, uint64_t parent, const char *name)
 {
     (void)fuse_lowlevel_notify_inval_entry(fm->fm_se, parent, name, strlen(name));
@@ -30,8 +30,7 @@ inval_entry(fuse_mount_t *fm, uint64_t parent, const char *name)
 
 /* ---- release ---- */
 
-/* The entry under which a dataset is seen in this mount, and all it contained. */
-static void
+void
 inval_dataset(fuse_mount_t *fm, const char *dsname, node_list_t *dead)
 {
     char parent[ZFS_MAX_DATASET_NAME_LEN];

@@ -134,7 +134,8 @@ mount_alloc(dsl_pool_t *dp, const char *dsname, const char *dir)
 {
     fuse_mount_t *fm = xzalloc(sizeof(*fm));
     fm->fm_pool = dp;
-    fm->fm_dsname = xstrdup(dsname);
+    names_add(&fm->fm_dsnames, dsname);
+    fm->fm_dsname = fm->fm_dsnames.ns_entries[0].ne_name;
     fm->fm_dir = xstrdup(dir);
     fm->fm_started = time(NULL);
     mutex_init(&fm->fm_admin_lock);
@@ -160,7 +161,7 @@ mount_free(fuse_mount_t *fm)
     mutex_destroy(&fm->fm_lock);
     mutex_destroy(&fm->fm_admin_lock);
     free(fm->fm_dir);
-    free(fm->fm_dsname);
+    names_free(&fm->fm_dsnames);
     free(fm);
 }
 
@@ -371,5 +372,5 @@ fuse_mount_dir(fuse_mount_t *fm)
 const char *
 fuse_mount_dataset(fuse_mount_t *fm)
 {
-    return fm->fm_dsname;
+    return __atomic_load_n(&fm->fm_dsname, __ATOMIC_ACQUIRE);
 }

@@ -34,6 +34,15 @@ const char *fuse_mount_dataset(fuse_mount_t *fm);
 /* Give up a dataset (and its snapshots) so that it can be destroyed or received into. EBUSY: open files, or it is the mount's root. 0
  * also when it was not in use. It is opened anew at the next lookup; the kernel's old nodes answer ESTALE. */
 int fuse_mount_release(fuse_mount_t *fm, const char *dsname);
+/*
+ * The contents of a dataset are about to be exchanged (dsl_pool_set_suspend): suspend ends the requests inside, lets new ones wait and
+ * disowns it; ENOENT: it is not open here. resume opens it again: files that are the same go on, others answer ESTALE; when it
+ * returns the kernel knows. false: it was not suspended here. Neither is called from a session thread.
+ */
+int fuse_mount_suspend(fuse_mount_t *fm, const char *dsname);
+bool fuse_mount_resume(fuse_mount_t *fm, const char *dsname);
+/* from (a file system with all below it, or a snapshot) is called to now. Open files do not notice. fuse_mount_refresh() is to follow. */
+void fuse_mount_renamed(fuse_mount_t *fm, const char *from, const char *to);
 /* Datasets, snapshots or properties changed: drop the kernel's entries that are no longer true, re-read properties. */
 void fuse_mount_refresh(fuse_mount_t *fm);
 

@@ -7,14 +7,17 @@
  *                 │                 ──► mount_fs_t "tank@s"    number 33  ──► zpl_fs_t
  *                 └─ fm_stripes: by node id ──► node_t ──► its mount_fs_t, its znode_t (held)
  *
- * NODE IDS. (file system number << 48) | object number. The mounted dataset has number 0 and no file is object 1 (the master node),
- * so FUSE_ROOT_ID is free to stand for its root directory. Two object numbers above all real ones stand for ".zfs" and
- * ".zfs/snapshot" of each file system. st_ino is the node id, but for the mount's root, which shows its object number.
+ * NODE IDS. (file system number << 48) | (incarnation << 40) | object number. The mounted dataset has number 0 and no file is object 1
+ * (the master node), so FUSE_ROOT_ID is free to stand for its root directory. Two object numbers above all real ones stand for
+ * ".zfs" and ".zfs/snapshot" of each file system. The incarnation is 0 but for objects that became other files by a rollback or
+ * receive (suspend.c). st_ino is the node id without it, but for the mount's root, which shows its object number.
  *
  * THE LIFE OF A MOUNTED FILE SYSTEM
  *
  *               mf_hold              release, idle             drained
  *     (none) ──► OPENING ──► LIVE ───────────────► DRAINING ──────────► DEAD ── last node forgotten ──► freed
+ *                             ▲                       │ suspend
+ *                             └──── SUSPENDED ◄───────┘                  its dataset is somebody else's; requests wait
  *
  * INVARIANTS
  *  1. A request is inside a file system between node_enter() and node_leave() (or mf_hold() and mf_put()): mf_busy counts these.
@@ -39,7 +42,8 @@
 #define NODE_STRIPES   256
 #define NODE_FS_SHIFT  48
 #define NODE_FS_MAX    65536
-#define NODE_OBJ_MASK  ((1ULL << NODE_FS_SHIFT) - 1)
+#define NODE_OBJ_BITS  40
+#define NODE_OBJ_MASK  ((1ULL << NODE_OBJ_BITS) - 1)
 #define NODE_CTLDIR    NODE_OBJ_MASK       /* .zfs */
 #define NODE_SNAPDIR   (NODE_OBJ_MASK - 1) /* .zfs/snapshot */
 #define NODE_ID(mf, o) ((mf)->mf_num << NODE_FS_SHIFT | (o))
@@ -65,7 +69,12 @@ typedef struct node_list {
     size_t nl_count, nl_room;
 } node_list_t;
 
-typedef enum mf_state { MF_OPENING, MF_LIVE, MF_DRAINING, MF_DEAD } mf_state_t;
+typedef enum mf_state { MF_OPENING, MF_LIVE, MF_DRAINING, MF_SUSPENDED, MF_DEAD } mf_state_t;
+
+typedef struct parked parked_t; /* suspend.c: what the kernel knew of a file when its file system was suspended */
+typedef struct moved {          /* an object whose node id is not its first one */
+    uint64_t mv_object, mv_incarnation;
+} moved_t;
 
 struct mount_fs {
     fuse_mount_t *mf_mount;
@@ -78,6 +87,10 @@ struct mount_fs {
     atomic_int mf_state;  /* mf_state_t; changed under fm_lock */
     atomic_ulong mf_refs; /* invariant 3 */
     atomic_ulong mf_busy; /* invariant 1 */
+    parked_t *mf_parked;  /* while suspended */
+    size_t mf_nparked;
+    moved_t *mf_moved;    /* by object; changed while nobody is inside */
+    size_t mf_nmoved;
     kmutex_t mf_lock;     /* all below */
     name_set_t mf_children;
     bool mf_snapdir_visible;
@@ -87,7 +100,7 @@ struct node {
     uint64_t n_id;
     node_t *n_next;   /* in its stripe; its lock, likewise all below */
     mount_fs_t *n_mf; /* constant, likewise n_id */
-    znode_t *n_zp;    /* NULL: .zfs, .zfs/snapshot, or given up. Readable without the lock while inside */
+    znode_t *n_zp;    /* NULL: .zfs, .zfs/snapshot, or the file is no more. Readable without the lock while inside */
     uint64_t n_lookups;
     uint32_t n_refs;
 };
@@ -101,6 +114,7 @@ typedef struct node_stripe {
 struct fuse_mount {
     dsl_pool_t *fm_pool;
     char *fm_dsname, *fm_dir;
+    name_set_t fm_dsnames; /* all that fm_dsname ever was: it points into the last one; fm_admin_lock */
     bool fm_rdonly;
     time_t fm_started;
     dev_t fm_dev; /* of the mounted tree; 0: not known */
@@ -185,6 +199,10 @@ void node_remember(mount_fs_t *mf, uint64_t object, znode_t *zp);
 void node_forget(fuse_mount_t *fm, fuse_ino_t ino, uint64_t lookups);
 /* Releases every znode of a drained file system; its nodes stay until forgotten. */
 void nodes_give_up(mount_fs_t *mf);
+/* The same, but calls fn(arg, node id, znode) instead, which takes over the hold. */
+void nodes_take(mount_fs_t *mf, void (*fn)(void *arg, uint64_t id, znode_t *zp), void *arg);
+/* A file again for a node of a drained file system; takes over the hold. */
+void node_set_znode(mount_fs_t *mf, uint64_t id, znode_t *zp);
 void nodes_list(mount_fs_t *mf,
                 node_list_t *list); /* adds the ids of all its nodes; nl_ids is freed by the caller */
 uint64_t node_id(mount_fs_t *mf, uint64_t object); /* FUSE_ROOT_ID for the mount's root */
@@ -206,6 +224,21 @@ node_is_root(const node_t *n)
 {
     return node_object(n) == n->n_mf->mf_rootobj;
 }
+
+/* ---- mountfs.c, for suspend.c and renamed.c ---- */
+/* LIVE -> DRAINING, and nobody is inside. NULL: it is not open. */
+mount_fs_t *mf_begin_drain(fuse_mount_t *fm, const char *dsname);
+void mf_wait_idle(mount_fs_t *mf); /* DRAINING: whoever came in again (forgets) has left */
+void mf_set_state(mount_fs_t *mf, mf_state_t state);
+mount_fs_t *mf_suspended(fuse_mount_t *fm, const char *dsname); /* NULL: it is not */
+void mf_set_name(mount_fs_t *mf, const char *name);             /* DRAINING */
+void mf_end(mount_fs_t *mf); /* DRAINING or SUSPENDED, mf_zfs closed -> DEAD */
+
+/* ---- invalidate.c ---- */
+void inval_inode(fuse_mount_t *fm, uint64_t ino);
+void inval_entry(fuse_mount_t *fm, uint64_t parent, const char *name);
+/* The entry under which a dataset is seen in this mount, and these nodes of it. */
+void inval_dataset(fuse_mount_t *fm, const char *dsname, node_list_t *dead);
 
 /* ---- inuse.c ---- */
 /* Does any process have a file of this file system open or mapped? */

@@ -5,6 +5,7 @@
  *
  *     mf_hold      (none) -> OPENING -> LIVE      one thread opens, others for the same name wait
  *     mf_shut_down DRAINING -> DEAD               from mf_unref and mf_put (idle), and from mf_give_up
+ *     suspend.c    DRAINING -> SUSPENDED -> LIVE  while its contents are exchanged
  *
  * Draining waits for requests inside; a request that arrives meanwhile waits for the outcome (mf_enter). No thread is inside the
  * same file system twice, so the drain ends. A request inside a parent may wait for a child's drain, and one
@@ -26,7 +27,7 @@ mf_enter(mount_fs_t *mf)
             return 0;
         mf_exit(mf);
         mutex_enter(&fm->fm_lock);
-        while (atomic_load(&mf->mf_state) == MF_DRAINING)
+        while (atomic_load(&mf->mf_state) == MF_DRAINING || atomic_load(&mf->mf_state) == MF_SUSPENDED)
             cv_wait(&fm->fm_cv, &fm->fm_lock);
         bool dead = atomic_load(&mf->mf_state) == MF_DEAD;
         mutex_exit(&fm->fm_lock);
@@ -66,6 +67,7 @@ mf_free(mount_fs_t *mf)
 {
     names_free(&mf->mf_children);
     mutex_destroy(&mf->mf_lock);
+    free(mf->mf_moved);
     free(mf);
 }
 
@@ -92,12 +94,33 @@ mf_drain(mount_fs_t *mf)
 static void
 mf_shut_down(mount_fs_t *mf)
 {
-    fuse_mount_t *fm = mf->mf_mount;
     nodes_give_up(mf);
-    mutex_enter(&fm->fm_lock);
-    mf_drain(mf);
-    mutex_exit(&fm->fm_lock);
+    mf_wait_idle(mf);
     zpl_fs_unmount(mf->mf_zfs);
+    mf_end(mf);
+}
+
+void
+mf_wait_idle(mount_fs_t *mf)
+{
+    mutex_enter(&mf->mf_mount->fm_lock);
+    mf_drain(mf);
+    mutex_exit(&mf->mf_mount->fm_lock);
+}
+
+void
+mf_set_state(mount_fs_t *mf, mf_state_t state)
+{
+    mutex_enter(&mf->mf_mount->fm_lock);
+    atomic_store(&mf->mf_state, state);
+    cv_broadcast(&mf->mf_mount->fm_cv);
+    mutex_exit(&mf->mf_mount->fm_lock);
+}
+
+void
+mf_end(mount_fs_t *mf)
+{
+    fuse_mount_t *fm = mf->mf_mount;
     mutex_enter(&fm->fm_lock);
     mf->mf_zfs = NULL;
     avl_remove(&fm->fm_fs, mf);
@@ -146,8 +169,8 @@ mf_find(fuse_mount_t *fm, const char *dsname)
     return avl_find(&fm->fm_fs, &key, NULL);
 }
 
-void
-mf_give_up(fuse_mount_t *fm, const char *dsname, node_list_t *dead)
+mount_fs_t *
+mf_begin_drain(fuse_mount_t *fm, const char *dsname)
 {
     mutex_enter(&fm->fm_lock);
     mount_fs_t *mf = mf_find(fm, dsname);
@@ -160,6 +183,34 @@ mf_give_up(fuse_mount_t *fm, const char *dsname, node_list_t *dead)
         mf_drain(mf);
     }
     mutex_exit(&fm->fm_lock);
+    return mf;
+}
+
+mount_fs_t *
+mf_suspended(fuse_mount_t *fm, const char *dsname)
+{
+    mutex_enter(&fm->fm_lock);
+    mount_fs_t *mf = mf_find(fm, dsname);
+    bool suspended = mf != NULL && atomic_load(&mf->mf_state) == MF_SUSPENDED;
+    mutex_exit(&fm->fm_lock);
+    return suspended ? mf : NULL;
+}
+
+void
+mf_set_name(mount_fs_t *mf, const char *name)
+{
+    fuse_mount_t *fm = mf->mf_mount;
+    mutex_enter(&fm->fm_lock);
+    avl_remove(&fm->fm_fs, mf);
+    snprintf(mf->mf_name, sizeof(mf->mf_name), "%s", name);
+    avl_add(&fm->fm_fs, mf);
+    mutex_exit(&fm->fm_lock);
+}
+
+void
+mf_give_up(fuse_mount_t *fm, const char *dsname, node_list_t *dead)
+{
+    mount_fs_t *mf = mf_begin_drain(fm, dsname);
     if (mf == NULL)
         return;
     if (dead != NULL)

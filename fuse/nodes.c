@@ -67,10 +67,21 @@ nodes_init(fuse_mount_t *fm)
     }
 }
 
+static int
+moved_compare(const void *a, const void *b)
+{
+    return AVL_CMP(((const moved_t *)a)->mv_object, ((const moved_t *)b)->mv_object);
+}
+
 uint64_t
 node_id(mount_fs_t *mf, uint64_t object)
 {
-    return mf->mf_num == 0 && object == mf->mf_rootobj ? FUSE_ROOT_ID : NODE_ID(mf, object);
+    moved_t key = {object, 0}, *mv = NULL;
+    if (mf->mf_num == 0 && object == mf->mf_rootobj)
+        return FUSE_ROOT_ID;
+    if (mf->mf_nmoved > 0)
+        mv = bsearch(&key, mf->mf_moved, mf->mf_nmoved, sizeof(moved_t), moved_compare);
+    return NODE_ID(mf, object) | (mv != NULL ? mv->mv_incarnation << NODE_OBJ_BITS : 0);
 }
 
 /* Lock held. True when the node left its stripe: the caller finishes it with node_destroy, outside the lock. */
@@ -134,6 +145,10 @@ node_enter(fuse_mount_t *fm, fuse_ino_t ino, node_t **np)
         node_rele(n);
         return err;
     }
+    if (n->n_zp == NULL && !node_is_ctl(n)) { /* it was not there any more after a rollback */
+        node_leave(n);
+        return SET_ERROR(ESTALE);
+    }
     *np = n;
     return 0;
 }
@@ -151,9 +166,10 @@ node_enter_second(node_t *first, fuse_ino_t ino, node_t **np)
     node_t *n = node_hold(first->n_mf->mf_mount, ino);
     if (n == NULL)
         return SET_ERROR(ESTALE);
-    if (n->n_mf != first->n_mf) {
+    int err = n->n_mf != first->n_mf ? EXDEV : n->n_zp == NULL && !node_is_ctl(n) ? ESTALE : 0;
+    if (err != 0) {
         node_rele(n);
-        return SET_ERROR(EXDEV);
+        return SET_ERROR(err);
     }
     *np = n;
     return 0;
@@ -207,35 +223,66 @@ node_forget(fuse_mount_t *fm, fuse_ino_t ino, uint64_t lookups)
 
 /* ---- all nodes of a file system ---- */
 
+typedef struct taken {
+    uint64_t t_id;
+    znode_t *t_zp;
+} taken_t;
+
 /* Takes the znodes of one stripe; returns them, counted. */
-static znode_t **
+static taken_t *
 stripe_take_znodes(node_stripe_t *ns, mount_fs_t *mf, size_t *count)
 {
     *count = 0;
     mutex_enter(&ns->ns_lock);
-    znode_t **zps = xmalloc((ns->ns_count + 1) * sizeof(void *));
+    taken_t *all = xmalloc((ns->ns_count + 1) * sizeof(taken_t));
     for (size_t b = 0; b < ns->ns_size; b++) {
         for (node_t *n = ns->ns_buckets[b]; n != NULL; n = n->n_next) {
             if (n->n_mf != mf || n->n_zp == NULL)
                 continue;
-            zps[(*count)++] = n->n_zp;
+            all[(*count)++] = (taken_t){n->n_id, n->n_zp};
             n->n_zp = NULL;
         }
     }
     mutex_exit(&ns->ns_lock);
-    return zps;
+    return all;
+}
+
+void
+nodes_take(mount_fs_t *mf, void (*fn)(void *arg, uint64_t id, znode_t *zp), void *arg)
+{
+    for (int i = 0; i < NODE_STRIPES; i++) {
+        size_t count;
+        taken_t *all = stripe_take_znodes(&mf->mf_mount->fm_stripes[i], mf, &count);
+        for (size_t t = 0; t < count; t++)
+            fn(arg, all[t].t_id, all[t].t_zp);
+        free(all);
+    }
+}
+
+static void
+give_up_one(void *arg, uint64_t id, znode_t *zp)
+{
+    zpl_znode_rele(zp);
 }
 
 void
 nodes_give_up(mount_fs_t *mf)
 {
-    for (int i = 0; i < NODE_STRIPES; i++) {
-        size_t count;
-        znode_t **zps = stripe_take_znodes(&mf->mf_mount->fm_stripes[i], mf, &count);
-        for (size_t z = 0; z < count; z++)
-            zpl_znode_rele(zps[z]);
-        free(zps);
-    }
+    nodes_take(mf, give_up_one, NULL);
+}
+
+void
+node_set_znode(mount_fs_t *mf, uint64_t id, znode_t *zp)
+{
+    node_stripe_t *ns = node_stripe(mf->mf_mount, id);
+    mutex_enter(&ns->ns_lock);
+    node_t *n = *node_find(ns, id);
+    bool wanted = n != NULL && n->n_mf == mf && n->n_zp == NULL;
+    if (wanted)
+        n->n_zp = zp;
+    mutex_exit(&ns->ns_lock);
+    if (!wanted)
+        zpl_znode_rele(zp);
 }
 
 static void

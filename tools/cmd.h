@@ -140,6 +140,7 @@ int cmd_pool_export(cmd_env_t *env, int argc, char **argv);
 /* Before a dataset is destroyed or received into; and after anything changed. No-ops without a daemon. */
 int daemon_release(cmd_env_t *env, const char *dataset);
 void daemon_refresh(cmd_env_t *env);
+void daemon_renamed(cmd_env_t *env, const char *from, const char *to); /* after a rename: then daemon_refresh() */
 void daemon_flush(cmd_env_t *env); /* what the kernel still has to write back comes into the pool: before a snapshot */
 bool daemon_is_mounted(cmd_env_t *env, const char *dataset);
 

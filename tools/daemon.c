@@ -190,6 +190,70 @@ daemon_flush(cmd_env_t *env)
     (void)daemon_each_mount(env->daemon, flush_one, NULL);
 }
 
+/* ---- heads lent out (dsl_pool_set_suspend) ---- */
+
+/* The mount has a user from suspend to resume, so that it stays on the list. */
+static int
+daemon_suspend(void *arg, const char *fs)
+{
+    daemon_state_t *d = arg;
+    int err = ENOENT;
+    mutex_enter(&d->d_lock);
+    for (daemon_mount_t *dm = list_head(&d->d_mounts); dm != NULL && err == ENOENT; dm = list_next(&d->d_mounts, dm)) {
+        dm->dm_users++;
+        mutex_exit(&d->d_lock);
+        err = fuse_mount_suspend(dm->dm_fuse, fs);
+        mutex_enter(&d->d_lock);
+        if (err != 0 && --dm->dm_users == 0)
+            cv_broadcast(&d->d_cv);
+    }
+    mutex_exit(&d->d_lock);
+    return err == ENOENT ? EBUSY : err;
+}
+
+static void
+daemon_resume(void *arg, const char *fs)
+{
+    daemon_state_t *d = arg;
+    mutex_enter(&d->d_lock);
+    for (daemon_mount_t *dm = list_head(&d->d_mounts); dm != NULL; dm = list_next(&d->d_mounts, dm)) {
+        dm->dm_users++;
+        mutex_exit(&d->d_lock);
+        bool resumed = fuse_mount_resume(dm->dm_fuse, fs);
+        mutex_enter(&d->d_lock);
+        dm->dm_users -= resumed ? 2 : 1;
+        if (dm->dm_users == 0)
+            cv_broadcast(&d->d_cv);
+    }
+    mutex_exit(&d->d_lock);
+}
+
+static void
+daemon_lend(daemon_state_t *d)
+{
+    dsl_suspend_ops_t ops = {daemon_suspend, daemon_resume, d};
+    dsl_pool_set_suspend(d->d_pool, &ops);
+}
+
+typedef struct renaming {
+    const char *rn_from, *rn_to;
+} renaming_t;
+
+static int
+renamed_one(fuse_mount_t *fm, const char *arg)
+{
+    const renaming_t *rn = (const void *)arg;
+    fuse_mount_renamed(fm, rn->rn_from, rn->rn_to);
+    return 0;
+}
+
+void
+daemon_renamed(cmd_env_t *env, const char *from, const char *to)
+{
+    renaming_t rn = {from, to};
+    (void)daemon_each_mount(env->daemon, renamed_one, (const void *)&rn);
+}
+
 static int
 refresh_one(fuse_mount_t *fm, const char *dataset)
 {
@@ -369,8 +433,10 @@ daemon_setup(daemon_state_t *d, cmd_env_t *env, const mount_args_t *ma)
     list_create(&d->d_mounts, offsetof(daemon_mount_t, dm_link));
     if (daemon_add_mount(d, env, ma->ma_dataset, ma->ma_dir, ma->ma_opts) != 0)
         return 1;
+    daemon_lend(d);
     err = server_start(sock, daemon_run, d, &d->d_server);
     if (err != 0) {
+        dsl_pool_set_suspend(d->d_pool, NULL);
         (void)daemon_stop_mount(d, daemon_take_mount(d, NULL, false), true);
         return fail(env, err, "cannot listen on '%s'", sock);
     }
