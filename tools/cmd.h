@@ -155,6 +155,12 @@ int cmd_list(cmd_env_t *env, int argc, char **argv);
 int cmd_get(cmd_env_t *env, int argc, char **argv);
 int cmd_set(cmd_env_t *env, int argc, char **argv);
 int cmd_inherit(cmd_env_t *env, int argc, char **argv);
+int cmd_promote(cmd_env_t *env, int argc, char **argv);
+int cmd_rename(cmd_env_t *env, int argc, char **argv);
+int cmd_rollback(cmd_env_t *env, int argc, char **argv);
+int cmd_hold(cmd_env_t *env, int argc, char **argv);
+int cmd_holds(cmd_env_t *env, int argc, char **argv);
+int cmd_release(cmd_env_t *env, int argc, char **argv);
 int cmd_send(cmd_env_t *env, int argc, char **argv);
 int cmd_receive(cmd_env_t *env, int argc, char **argv);
 int cmd_look(cmd_env_t *env, int argc, char **argv);
@@ -173,6 +179,8 @@ int pool_each_operand(cmd_env_t *env, int n, char **operands, int (*fn)(cmd_env_
 char *history_line(const cmd_env_t *env);                           /* to be freed */
 void history_command(cmd_env_t *env, int argc, char **argv);        /* it has succeeded: does the history want it? */
 
+/* As destroy does (clones: with -R): snapshots, all or none, in use or not. 0, or 1 after a message. */
+int destroy_names(cmd_env_t *env, dsl_pool_t *dp, char *const *snaps, int n, bool clones);
 /* "-o name=value" options: checked, then added to props. 0, or 1 after a message. */
 int add_property(cmd_env_t *env, nvlist_t *props, const char *assignment);
 int collect_depth(dsl_pool_t *dp, const char *fs, int depth, bool snaps, int (*fn)(void *arg, const char *name), void *arg);

@@ -45,6 +45,14 @@ plan_add(plan_t *pl, const char *name)
     pl->pl_names[pl->pl_count++] = xstrdup(name);
 }
 
+static void
+plan_free(plan_t *pl)
+{
+    for (int i = 0; i < pl->pl_count; i++)
+        free(pl->pl_names[i]);
+    free(pl->pl_names);
+}
+
 static void plan_filesystem(plan_t *pl, const char *fs);
 
 /* ---- clones of a snapshot ---- */
@@ -294,6 +302,17 @@ plan_execute(plan_t *pl)
     return code;
 }
 
+int
+destroy_names(cmd_env_t *env, dsl_pool_t *dp, char *const *snaps, int n, bool clones)
+{
+    plan_t pl = {.pl_env = env, .pl_dp = dp, .pl_recursive = clones, .pl_clones = clones};
+    for (int i = 0; i < n && pl.pl_code == 0; i++)
+        (void)plan_snapshot(&pl, snaps[i]);
+    int code = pl.pl_code == 0 ? plan_execute(&pl) : pl.pl_code;
+    plan_free(&pl);
+    return code;
+}
+
 static int
 plan_operand(plan_t *pl, const char *name)
 {
@@ -362,8 +381,6 @@ cmd_destroy(cmd_env_t *env, int argc, char **argv)
     int code = plan_operand(&pl, argv[o.o_ind]);
     if (code == 0)
         code = plan_execute(&pl);
-    for (int i = 0; i < pl.pl_count; i++)
-        free(pl.pl_names[i]);
-    free(pl.pl_names);
+    plan_free(&pl);
     return code;
 }

@@ -31,6 +31,17 @@ const cmd_t dataset_commands[] = {
      cmd_bookmark},
     {"clone", "[-p] [-o PROPERTY=VALUE]... SNAPSHOT FILESYSTEM",
      "Makes a file system that starts as a snapshot's state and shares its blocks.", cmd_clone},
+    {"promote", "CLONE",
+     "Turns a clone around: it takes over its origin and all older snapshots, and what it came from becomes its clone.",
+     cmd_promote},
+    {"rename", "[-f] [-p|-u] FILESYSTEM FILESYSTEM\n[-r] SNAPSHOT SNAPSHOT",
+     "Renames a file system with all below it, or a snapshot (the new name may be just @NAME).\n-p  make missing parents  "
+     "-r  the snapshot of every file system below, too\n-f, -u  accepted: what is mounted stays mounted",
+     cmd_rename},
+    {"rollback", "[-rRf] SNAPSHOT",
+     "Throws away what was written since the snapshot. A mounted file system shows it at once; open files that changed are stale.\n"
+     "-r  younger snapshots and bookmarks go  -R  with their clones  -f  accepted",
+     cmd_rollback},
     {"send", "[-LecwnPvpbh] [-i|-I SNAPSHOT] SNAPSHOT\n-R [-LecwnPvbhs] [-i|-I SNAPSHOT] SNAPSHOT\n[-LecnPv] -t TOKEN\n-S [-nPv] FILESYSTEM",
      "Writes a snapshot as a ZFS stream to standard output; with -i only what changed since an earlier one (\"@name\" or the\n"
      "whole name; for a clone its origin, too).  -n  only estimate    -v  say what is sent    -P  for scripts\n"
