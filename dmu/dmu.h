@@ -73,10 +73,13 @@ dmu_tx_t *dmu_tx_create_syncing(txg_state_t *ts, uint64_t txg); /* syncing conte
 void dmu_tx_hold_write(dmu_tx_t *tx, uint64_t object, uint64_t off, uint64_t len);
 void dmu_tx_hold_free(dmu_tx_t *tx, uint64_t object, uint64_t off, uint64_t len);
 void dmu_tx_hold_bonus(dmu_tx_t *tx, uint64_t object);
+/* A spill block may be made, changed or freed. One that is there is read, and stays in memory as long as the tx. */
 void dmu_tx_hold_spill(dmu_tx_t *tx, uint64_t object);
 /* add: something may be added (else only removed or changed in place); name NULL: any number up to a few. */
 void dmu_tx_hold_zap(dmu_tx_t *tx, uint64_t object, bool add, const char *name);
 void dmu_tx_hold_space(dmu_tx_t *tx, uint64_t bytes);
+/* The caller found a reason of its own why the transaction cannot be: assign gives it. */
+void dmu_tx_hold_error(dmu_tx_t *tx, int err);
 /* The transaction frees more than it writes: may go on when the pool or a quota is full (down to a reserve). */
 void dmu_tx_mark_netfree(dmu_tx_t *tx);
 /* Not while holding another transaction, nor a lock that others take within one: it may wait for both.
@@ -172,6 +175,7 @@ typedef struct dmu_object_info {
     uint32_t doi_metadata_block_size;
     uint8_t doi_type, doi_bonus_type, doi_indirection, doi_checksum, doi_compress;
     uint16_t doi_bonus_size;
+    uint16_t doi_bonus_max; /* what fits; a spill block takes 128 bytes of it */
     uint32_t doi_dnodesize;
     uint64_t doi_physical_blocks_512; /* as of the last sync, dirty data added in estimate */
     uint64_t doi_max_offset;          /* (maxblkid + 1) * block size; 0 when there is no block */

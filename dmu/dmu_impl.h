@@ -164,6 +164,8 @@ struct dmu_tx {
     uint64_t tx_space;    /* worst case of what will be written */
     uint64_t tx_reserved; /* of it, what oh_reserve granted */
     uint64_t tx_dirtied;  /* atomic: what was really dirtied, all copies */
+    dmu_buf_t **tx_spills; /* held until the end */
+    int tx_nspills;
 };
 
 /* ---- txg.c ---- */

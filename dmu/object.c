@@ -567,6 +567,8 @@ dmu_object_info(objset_t *os, uint64_t object, dmu_object_info_t *doi)
         .doi_checksum = now->ds_checksum,
         .doi_compress = now->ds_compress,
         .doi_bonus_size = now->ds_bonuslen,
+        .doi_bonus_max =
+            (uint16_t)(DN_BONUS_SIZE(now->ds_slots) - ((now->ds_nblkptr - 1) << SPA_BLKPTRSHIFT)),
         .doi_dnodesize = (uint32_t)now->ds_slots << DNODE_SHIFT,
         .doi_physical_blocks_512 = (used + dn->dn_dirty_bytes) >> SPA_MINBLOCKSHIFT,
         .doi_max_offset = has_data(dn) ? (now->ds_maxblkid + 1) * now->ds_datablksz : 0,

@@ -41,7 +41,7 @@ objset_zio_prop(objset_t *os, const objset_props_t *p, uint8_t type, int level, 
         .zp_copies = dnode_copies(os, type, level),
         .zp_type = type,
         .zp_level = (uint8_t)level,
-        .zp_may_embed = p->op_embed && !skeleton,
+        .zp_may_embed = p->op_embed && !skeleton && type != DMU_OT_SA, /* ZFS would send it as a file's block */
         .zp_keep_zero = skeleton,
     };
 }

@@ -201,8 +201,25 @@ dmu_tx_hold_bonus(dmu_tx_t *tx, uint64_t object)
 void
 dmu_tx_hold_spill(dmu_tx_t *tx, uint64_t object)
 {
+    dmu_buf_t *db;
+    int err;
+
     dmu_tx_hold_bonus(tx, object);
     tx_add(tx, SPA_OLD_MAXBLOCKSIZE * dnode_copies(tx->tx_os, DMU_OT_SA, 0));
+    if (object == DMU_NEW_OBJECT || tx->tx_err != 0)
+        return;
+    if ((err = dmu_spill_hold(tx->tx_os, object, &db)) == 0) {
+        tx->tx_spills = xrealloc(tx->tx_spills, ((size_t)tx->tx_nspills + 1) * sizeof(dmu_buf_t *));
+        tx->tx_spills[tx->tx_nspills++] = db;
+    } else if (err != ENOENT) {
+        tx_fail(tx, err);
+    }
+}
+
+void
+dmu_tx_hold_error(dmu_tx_t *tx, int err)
+{
+    tx_fail(tx, err);
 }
 
 void
@@ -296,6 +313,15 @@ tx_unreserve(dmu_tx_t *tx)
         objset_account_reserve(os, tx->tx_txg, keep);
 }
 
+static void
+tx_free(dmu_tx_t *tx)
+{
+    for (int i = 0; i < tx->tx_nspills; i++)
+        dmu_buf_rele(tx->tx_spills[i]);
+    free(tx->tx_spills);
+    free(tx);
+}
+
 void
 dmu_tx_commit(dmu_tx_t *tx)
 {
@@ -304,12 +330,12 @@ dmu_tx_commit(dmu_tx_t *tx)
         tx_unreserve(tx);
         txg_rele(tx->tx_ts);
     }
-    free(tx);
+    tx_free(tx);
 }
 
 void
 dmu_tx_abort(dmu_tx_t *tx)
 {
     VERIFY(tx->tx_txg == 0);
-    free(tx);
+    tx_free(tx);
 }

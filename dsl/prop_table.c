@@ -111,10 +111,10 @@ static const dsl_prop_desc_t table[] = {
     STAT("createtxg"),
     {"canmount", PROP_INDEX, true, false, "on", NAMES("on", "off", "noauto"), NUMBERS(1, 0, 2),
      "on | off | noauto"},
-    {"xattr", PROP_INDEX, true, true, "on", NAMES("on", "off", "sa", "dir"), NUMBERS(1, 0, 2, 1),
+    {"xattr", PROP_INDEX, true, true, "sa", NAMES("sa", "on", "off", "dir"), NUMBERS(2, 2, 0, 1),
      "on | off | dir | sa"},
     {"copies", PROP_INDEX, true, true, "1", NAMES("1", "2", "3"), NUMBERS(1, 2, 3), "1 | 2 | 3"},
-    {"version", PROP_NUMBER, true, false, "4", NULL, NULL, "4 (new file systems have no other yet)"},
+    {"version", PROP_NUMBER, true, false, "4", NULL, NULL, "4 | 5"},
     {"utf8only", PROP_INDEX, true, false, "off", ON_OFF},
     {"normalization", PROP_INDEX, true, false, "none", NAMES("none", "formC", "formD", "formKC", "formKD"),
      NUMBERS(0, 0x50, 0x10, 0x60, 0x20), "none | formC | formD | formKC | formKD"},
@@ -286,8 +286,8 @@ check_value(const char *name, const char *value, uint64_t number, const char **r
         return bad(reason, ENOTSUP, "only 'on' is supported: the pool has one checksum for all blocks");
     if (strcmp(name, "acltype") == 0 && number == 1)
         return bad(reason, EINVAL, "off | posix");
-    if (strcmp(name, "version") == 0 && number != 4)
-        return bad(reason, ENOTSUP, "new file systems are of version 4");
+    if (strcmp(name, "version") == 0 && number != 4 && number != 5)
+        return bad(reason, ENOTSUP, "new file systems are of version 4 or 5");
     if (strcmp(name, "mountpoint") == 0)
         return check_mountpoint(value, reason);
     return 0;

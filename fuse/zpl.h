@@ -39,13 +39,13 @@ typedef struct zpl_cred {
 
 /* ---- zpl_create.c ---- */
 /* Hand to dsl_set_objset_init(): fills an empty objset: master node, unlinked set, root directory (0755, owned by this process's user).
- * props may hold "normalization", "utf8only", "casesensitivity". */
+ * props may hold "version" (4 or 5), "normalization", "utf8only", "casesensitivity". */
 void zpl_objset_init(objset_t *os, const nvlist_t *props, dmu_tx_t *tx);
 
 /* ---- zpl_mount.c, zpl_fs.c ---- */
 #define ZPL_MOUNT_RDONLY 1
 /* Takes ownership of the dataset (a long hold for a snapshot). EBUSY; ENOTSUP a ZPL version or feature we cannot show (logged);
- * EINVAL not a file system; EIO. A read-write mount frees what the unlinked set lists. Versions 1 to 3 and 5 are shown
+ * EINVAL not a file system; EIO. A read-write mount frees what the unlinked set lists. Versions 1 to 3 are shown
  * read-only (logged; zpl_fs_readonly() tells). */
 int zpl_fs_mount(dsl_pool_t *dp, const char *name, int flags, zpl_fs_t **zfsp);
 /* All znodes must be released (they are: FUSE forgot them). Syncs nothing by itself. */
@@ -108,7 +108,7 @@ int zpl_rename(znode_t *from, const char *oname, znode_t *to, const char *nname,
 typedef bool (*zpl_dirent_cb_t)(void *arg, const char *name, uint64_t object, unsigned char d_type, uint64_t next_cookie);
 int zpl_readdir(znode_t *dzp, uint64_t cookie, zpl_dirent_cb_t cb, void *arg);
 
-/* ---- zpl_xattr.c ---- directory form; names with their namespace as Linux passes them ---- */
+/* ---- zpl_xattr.c ---- names with their namespace as Linux passes them ---- */
 int zpl_getxattr(znode_t *zp, const char *name, void *buf, size_t n, size_t *len);   /* ENODATA; ERANGE; n 0: the length only */
 int zpl_setxattr(znode_t *zp, const char *name, const void *value, size_t n, int flags, const zpl_cred_t *cr); /* XATTR_CREATE/REPLACE */
 int zpl_listxattr(znode_t *zp, char *buf, size_t n, size_t *len);

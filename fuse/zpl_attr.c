@@ -222,13 +222,32 @@ zpl_attrs_set(znode_t *zp, const zpl_attrs_t *at, unsigned mask, dmu_tx_t *tx)
     zp->z_txg = MAX(zp->z_txg, dmu_tx_txg(tx));
     now = zp->z_at;
     mutex_exit(&zp->z_attr_lock);
-    zfs->zf_aops->ao_store(&zfs->zf_ac, zp->z_bonus, &now, mask, tx);
+    zp->z_aops->ao_store(&zfs->zf_ac, zp->z_bonus, &now, mask, tx);
 }
 
 void
 zpl_hold_attrs(znode_t *zp, unsigned mask, dmu_tx_t *tx)
 {
-    zp->z_zfs->zf_aops->ao_hold(&zp->z_zfs->zf_ac, zp->z_bonus, mask, tx);
+    zp->z_aops->ao_hold(&zp->z_zfs->zf_ac, zp->z_bonus, mask, tx);
+}
+
+void
+zpl_attr_hold(const zpl_attr_ctx_t *ac, uint64_t object, dmu_tx_t *tx)
+{
+    const zpl_attr_ops_t *ops = NULL;
+    dmu_object_info_t doi;
+    dmu_buf_t *bonus;
+    int err;
+
+    if ((err = dmu_object_info(ac->ac_os, object, &doi)) == 0 &&
+        (ops = zpl_attr_backend(ac, doi.doi_bonus_type)) == NULL)
+        err = SET_ERROR(EIO);
+    if (err == 0 && (err = dmu_bonus_hold(ac->ac_os, object, &bonus)) == 0) {
+        ops->ao_hold(ac, bonus, ZA_SIZE, tx);
+        dmu_buf_rele(bonus);
+    }
+    if (err != 0)
+        dmu_tx_hold_error(tx, err);
 }
 
 /* The mode that setattr makes: its type bits stay; set-id bits go when asked. */
@@ -289,6 +308,12 @@ apply_times(zpl_attrs_t *at, int mask, const struct stat *st)
     return za;
 }
 
+unsigned
+zpl_setattr_mask(int mask)
+{
+    return mask & (ZPL_SET_MODE | ZPL_SET_KILLPRIV) ? ZA_MODE | ZA_FLAGS : ZA_CTIME;
+}
+
 void
 zpl_setattr_apply(znode_t *zp, int mask, const struct stat *st, dmu_tx_t *tx)
 {
@@ -311,7 +336,7 @@ setattr_simple(znode_t *zp, int mask, const struct stat *st)
     int err;
 
     rw_enter_write(&zp->z_lock);
-    zpl_hold_attrs(zp, ZA_ALL, tx);
+    zpl_hold_attrs(zp, zpl_setattr_mask(mask), tx);
     if ((err = zpl_tx_assign(tx)) == 0) {
         zpl_setattr_apply(zp, mask, st, tx);
         dmu_tx_commit(tx);

@@ -134,7 +134,39 @@ znode_symlink(const zpl_attr_ctx_t *ac, dmu_buf_t *bonus, const zpl_attrs_t *at,
     return 0;
 }
 
+/* ---- new objects ---- */
+
+static bool
+znode_holds_text(const zpl_newnode_t *nn)
+{
+    return S_ISLNK(nn->nn_mode) && nn->nn_len <= ZPL_SYMLINK_INLINE;
+}
+
+static void
+znode_hold_new(const zpl_attr_ctx_t *ac, const zpl_newnode_t *nn, dmu_tx_t *tx)
+{
+    dmu_tx_hold_bonus(tx, DMU_NEW_OBJECT);
+}
+
+static void
+znode_init(const zpl_attr_ctx_t *ac, dmu_buf_t *bonus, const zpl_newnode_t *nn, const zpl_attrs_t *at,
+           dmu_tx_t *tx)
+{
+    if (znode_holds_text(nn) && nn->nn_len > 0)
+        VERIFY0(dmu_set_bonus(bonus, (uint16_t)(sizeof(znode_phys_t) + nn->nn_len), DMU_OT_ZNODE, tx));
+    dmu_buf_will_dirty(bonus, tx);
+    memset(bonus->db_data, 0, sizeof(znode_phys_t));
+    znode_store(ac, bonus, at, ZA_ALL, tx);
+    if (znode_holds_text(nn) && nn->nn_len > 0)
+        memcpy((uint8_t *)bonus->db_data + sizeof(znode_phys_t), nn->nn_data, nn->nn_len);
+}
+
 const zpl_attr_ops_t zpl_znode_ops = {
+    .ao_bonustype = DMU_OT_ZNODE,
+    .ao_bonuslen = sizeof(znode_phys_t),
+    .ao_holds_text = znode_holds_text,
+    .ao_hold_new = znode_hold_new,
+    .ao_init = znode_init,
     .ao_load = znode_load,
     .ao_hold = znode_hold,
     .ao_store = znode_store,

@@ -215,7 +215,7 @@ create_apply(znode_t *dzp, const char *name, const zpl_newnode_t *nn, dmu_tx_t *
     zpl_fs_t *zfs = dzp->z_zfs;
     int err;
 
-    if ((err = zpl_mknode(zfs->zf_os, zfs->zf_ac.ac_version, nn, tx, objectp)) != 0)
+    if ((err = zpl_mknode(&zfs->zf_ac, nn, tx, objectp)) != 0)
         return err;
     err = zap_add_u64(zfs->zf_os, dzp->z_object, name, ZPL_DIRENT_MAKE(*objectp, nn->nn_mode), tx);
     if (err != 0) {
@@ -232,7 +232,7 @@ create_tx(znode_t *dzp, const char *name, const zpl_newnode_t *nn, uint64_t *obj
     dmu_tx_t *tx = dmu_tx_create(dzp->z_zfs->zf_os);
     int err;
 
-    zpl_hold_mknode(nn, tx);
+    zpl_hold_mknode(&dzp->z_zfs->zf_ac, nn, tx);
     dmu_tx_hold_zap(tx, dzp->z_object, true, name);
     zpl_hold_attrs(dzp, ZA_SIZE, tx);
     if ((err = zpl_tx_assign(tx)) != 0)
@@ -320,7 +320,7 @@ zpl_readlink(znode_t *zp, char *buf, size_t n, size_t *len)
         return SET_ERROR(EINVAL);
     rw_enter_read(&zp->z_lock);
     zpl_attrs_get(zp, &at);
-    err = zfs->zf_aops->ao_symlink(&zfs->zf_ac, zp->z_bonus, &at, buf, n, len);
+    err = zp->z_aops->ao_symlink(&zfs->zf_ac, zp->z_bonus, &at, buf, n, len);
     rw_exit(&zp->z_lock);
     return err;
 }

@@ -227,7 +227,7 @@ truncate_tx(znode_t *zp, int mask, const struct stat *st, uint64_t old)
         dmu_tx_mark_netfree(tx);
     } else if (blksz != 0)
         dmu_tx_hold_write(tx, zp->z_object, 0, MIN(old, blksz));
-    zpl_hold_attrs(zp, ZA_ALL, tx);
+    zpl_hold_attrs(zp, zpl_setattr_mask(mask), tx);
     if ((err = zpl_tx_assign(tx)) != 0)
         return err;
     if (size < old)

@@ -38,8 +38,9 @@
 #define ZPL_VERSION_INITIAL   1
 #define ZPL_VERSION_DIRENT    2 /* type bits in directory entries */
 #define ZPL_VERSION_FUID      3 /* owners with domains, normalisation, system attributes */
-#define ZPL_VERSION_USERSPACE 4 /* user and group accounting: what we write */
+#define ZPL_VERSION_USERSPACE 4 /* user and group accounting */
 #define ZPL_VERSION_SA        5 /* attributes in variable layouts */
+#define ZPL_VERSION_DEFAULT   ZPL_VERSION_USERSPACE /* of new file systems */
 
 #define ZPL_CASE_SENSITIVE   0
 #define ZPL_CASE_INSENSITIVE 1
@@ -136,7 +137,9 @@ typedef struct sa_hdr_phys {
 _Static_assert(sizeof(sa_hdr_phys_t) == 8, "the shortest SA header is 8 bytes");
 #define SA_LAYOUT_NUM(info) ((info)&0x3ffu)
 #define SA_HDR_SIZE(info)   (((uint32_t)(info) >> 10) << 3)
+#define SA_HDR_INFO(num, size) ((uint16_t)((uint32_t)(size) >> 3 << 10 | (num)))
 #define SA_ATTR_NUM(reg)    ((uint16_t)(reg))
+#define SA_ATTR_CLASS(reg)  ((uint8_t)((reg) >> 16)) /* how to turn it: u64s, u32s, u16s, bytes, an ACL */
 #define SA_ATTR_LENGTH(reg) ((uint16_t)((reg) >> 24)) /* 0: variable */
 
 #endif

@@ -5,7 +5,7 @@
  *     master node  ->  zpl_fs_t  ->  root checked  ->  the unlinked set drained (read-write)
  *
  * Invariants:
- *   1. Versions 1 to 4 and 5 are shown; only version 4 is written to. Anything else is refused by name.
+ *   1. Versions 1 to 5 are shown, versions 4 and 5 written to. Anything else is refused by name.
  *   2. A file system on which zpl_check_writable() fails is never changed, not even its unlinked set.
  *
  * ZFS: zfsvfs_create_impl, zfsvfs_setup (zfs_vfsops_os.c)
@@ -52,6 +52,7 @@ zpl_attr_ctx_init(objset_t *os, zpl_attr_ctx_t *ac)
                     (unsigned long long)ac->ac_version);
         return SET_ERROR(ENOTSUP);
     }
+    ac->ac_new = ac->ac_version == ZPL_VERSION_SA ? &zpl_sa_ops : &zpl_znode_ops;
     return ac->ac_version == ZPL_VERSION_SA ? zpl_sa_open(os, &ac->ac_sa) : 0;
 }
 
@@ -119,6 +120,7 @@ fs_alloc(objset_t *os)
     objset_get_props(os, &props);
     zfs->zf_recordsize = props.op_recordsize != 0 ? props.op_recordsize : 128u << 10;
     zfs->zf_atime = ZPL_ATIME_ON;
+    zfs->zf_xattr = ZPL_XATTR_SA;
     mutex_init(&zfs->zf_rename_lock);
     for (int i = 0; i < ZPL_HASH_STRIPES; i++) {
         mutex_init(&zfs->zf_stripes[i].zs_lock);
@@ -139,17 +141,16 @@ fs_free(zpl_fs_t *zfs)
     free(zfs);
 }
 
-/* Older and newer versions are shown but not changed: their attributes have other forms than we write. */
+/* Older versions are shown but not changed: their entries and ACLs have other forms than we write. */
 static void
 fs_decide_rdonly(zpl_fs_t *zfs, int flags)
 {
     uint64_t version = zfs->zf_ac.ac_version;
 
-    zfs->zf_aops = version == ZPL_VERSION_SA ? &zpl_sa_ops : &zpl_znode_ops;
     zfs->zf_fixed_rdonly = (flags & ZPL_MOUNT_RDONLY) != 0 || objset_readonly(zfs->zf_os);
     if (zfs->zf_fixed_rdonly)
         return;
-    if (version != ZPL_VERSION_USERSPACE || zfs->zf_unlinkedobj == 0) {
+    if (version < ZPL_VERSION_USERSPACE || zfs->zf_unlinkedobj == 0) {
         zfs->zf_fixed_rdonly = true;
         cowbird_log(LOG_WARNING, "file system version %llu is shown read-only", (unsigned long long)version);
     }

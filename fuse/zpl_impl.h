@@ -70,23 +70,40 @@ typedef struct zpl_attr_ctx {
     objset_t *ac_os;
     uint64_t ac_version;
     zpl_sa_t *ac_sa; /* version 5 only */
+    const struct zpl_attr_ops *ac_new; /* how new objects are kept */
 } zpl_attr_ctx_t;
+
+typedef struct zpl_newnode {
+    uint32_t nn_mode; /* with type bits */
+    uint64_t nn_uid, nn_gid, nn_parent, nn_rdev;
+    uint64_t nn_norm;    /* of a directory's ZAP */
+    uint64_t nn_flags;   /* beside the usual ones */
+    const void *nn_data; /* a symlink's text, or a file's first and only block */
+    size_t nn_len;
+} zpl_newnode_t;
 
 /* One way to keep attributes in an object. */
 typedef struct zpl_attr_ops {
+    uint8_t ao_bonustype; /* of a new object; and its bonus length, which ao_init may change */
+    uint16_t ao_bonuslen;
     /* EIO: not a file of this form. */
     int (*ao_load)(const zpl_attr_ctx_t *ac, dmu_buf_t *bonus, zpl_attrs_t *at);
-    /* What a store of mask needs in tx. */
+    /* What a store of mask needs in tx: ZA_MODE and ZA_XATTR when they change, the others always may. z_lock held. */
     void (*ao_hold)(const zpl_attr_ctx_t *ac, dmu_buf_t *bonus, unsigned mask, dmu_tx_t *tx);
     /* Writes the attributes in mask; with ZA_MODE the ACL is made anew. */
     void (*ao_store)(const zpl_attr_ctx_t *ac, dmu_buf_t *bonus, const zpl_attrs_t *at, unsigned mask,
                      dmu_tx_t *tx);
+    /* A new object: what its attributes need in tx, and their first store. Does the symlink's text lie with them? */
+    void (*ao_hold_new)(const zpl_attr_ctx_t *ac, const zpl_newnode_t *nn, dmu_tx_t *tx);
+    void (*ao_init)(const zpl_attr_ctx_t *ac, dmu_buf_t *bonus, const zpl_newnode_t *nn, const zpl_attrs_t *at,
+                    dmu_tx_t *tx);
+    bool (*ao_holds_text)(const zpl_newnode_t *nn);
     /* A symlink's text: at most n bytes of it. *len its whole length. */
     int (*ao_symlink)(const zpl_attr_ctx_t *ac, dmu_buf_t *bonus, const zpl_attrs_t *at, char *buf, size_t n,
                       size_t *len);
 } zpl_attr_ops_t;
 extern const zpl_attr_ops_t zpl_znode_ops; /* zpl_attr_znode.c */
-extern const zpl_attr_ops_t zpl_sa_ops;    /* zpl_sa.c */
+extern const zpl_attr_ops_t zpl_sa_ops;    /* zpl_attr_sa.c */
 
 /* ---- range locks ---- */
 typedef struct zpl_range {
@@ -118,6 +135,7 @@ struct znode {
     int z_error;        /* ZS_FAILED: why */
     uint32_t z_type;    /* S_IFMT bits; never change */
     dmu_buf_t *z_bonus; /* z_lock */
+    const zpl_attr_ops_t *z_aops; /* never changes: a file made before the file system became version 5 stays as it was */
     krwlock_t z_lock;
     zpl_rlock_t z_rl;
     kmutex_t z_attr_lock; /* all below */
@@ -136,6 +154,7 @@ typedef struct zpl_stripe {
     kcondvar_t zs_cv; /* a znode left ZS_LOADING, or the hash */
 } zpl_stripe_t;
 
+typedef enum zpl_xattr { ZPL_XATTR_OFF, ZPL_XATTR_DIR, ZPL_XATTR_SA } zpl_xattr_t; /* the property's numbers */
 typedef enum zpl_atime { ZPL_ATIME_OFF, ZPL_ATIME_ON, ZPL_ATIME_RELATIVE } zpl_atime_t;
 
 struct zpl_fs {
@@ -146,11 +165,10 @@ struct zpl_fs {
     bool zf_fixed_rdonly; /* asked for, a snapshot, or of a version we only read */
     char zf_name[ZFS_MAX_DATASET_NAME_LEN];
     zpl_attr_ctx_t zf_ac;
-    const zpl_attr_ops_t *zf_aops;
     uint64_t zf_root, zf_unlinkedobj, zf_norm, zf_case;
     bool zf_utf8;
-    bool zf_readonly; /* atomic, likewise the next two: properties */
-    int zf_atime;
+    bool zf_readonly; /* atomic, likewise the next three: properties */
+    int zf_atime, zf_xattr;
     uint32_t zf_recordsize;
     kmutex_t zf_rename_lock; /* moves between directories: the tree's shape stands still */
     zpl_stripe_t zf_stripes[ZPL_HASH_STRIPES];
@@ -173,6 +191,8 @@ const zpl_attr_ops_t *zpl_attr_backend(const zpl_attr_ctx_t *ac, uint8_t bonusty
 int zpl_attr_read(const zpl_attr_ctx_t *ac, uint64_t object, zpl_attrs_t *at);
 int zpl_attr_load(const zpl_attr_ctx_t *ac, dmu_buf_t *bonus, zpl_attrs_t *at,
                   dmu_object_info_t *doi); /* likewise, held */
+/* Likewise, of a hidden object: what zpl_hold_attrs and zpl_attrs_set are for a znode. */
+void zpl_attr_hold(const zpl_attr_ctx_t *ac, uint64_t object, dmu_tx_t *tx);
 void zpl_now(struct timespec *ts);
 void zpl_attrs_get(znode_t *zp, zpl_attrs_t *at); /* a copy */
 uint64_t zpl_size(znode_t *zp);
@@ -180,6 +200,7 @@ uint64_t zpl_size(znode_t *zp);
 void zpl_attrs_set(znode_t *zp, const zpl_attrs_t *at, unsigned mask, dmu_tx_t *tx);
 void zpl_hold_attrs(znode_t *zp, unsigned mask, dmu_tx_t *tx);
 /* What zpl_setattr does between assign and commit. */
+unsigned zpl_setattr_mask(int mask); /* and what it needs */
 void zpl_setattr_apply(znode_t *zp, int mask, const struct stat *st, dmu_tx_t *tx);
 void zpl_touch_atime(znode_t *zp);
 void zpl_flush_atime(znode_t *zp);
@@ -191,17 +212,9 @@ void zpl_acl_trivial(zfs_acl_phys_t *acl, uint32_t mode);
 uint64_t zpl_acl_flags(uint32_t mode); /* the flags that go with it */
 
 /* ---- zpl_create.c ---- */
-typedef struct zpl_newnode {
-    uint32_t nn_mode; /* with type bits */
-    uint64_t nn_uid, nn_gid, nn_parent, nn_rdev;
-    uint64_t nn_norm;    /* of a directory's ZAP */
-    uint64_t nn_flags;   /* beside the usual ones */
-    const void *nn_data; /* a symlink's text, or a file's first and only block */
-    size_t nn_len;
-} zpl_newnode_t;
 /* A new object with attributes; for a directory an empty ZAP. parent 0: itself. */
-void zpl_hold_mknode(const zpl_newnode_t *nn, dmu_tx_t *tx);
-int zpl_mknode(objset_t *os, uint64_t version, const zpl_newnode_t *nn, dmu_tx_t *tx, uint64_t *objectp);
+void zpl_hold_mknode(const zpl_attr_ctx_t *ac, const zpl_newnode_t *nn, dmu_tx_t *tx);
+int zpl_mknode(const zpl_attr_ctx_t *ac, const zpl_newnode_t *nn, dmu_tx_t *tx, uint64_t *objectp);
 
 /* ---- zpl_znode.c ---- */
 /* Like zpl_znode_hold, also for what is unlinked or hidden. */
@@ -248,15 +261,30 @@ void zpl_unlinked_drain(zpl_fs_t *zfs);
 /* Free an unlinked object with all it owns; the caller has the last reference; zp is gone after. */
 void zpl_reap(znode_t *zp);
 
+/* ---- zpl_xattr_sa.c ---- z_lock held ---- */
+bool zpl_xattr_sa_able(znode_t *zp); /* can it have attributes in this form? */
+int zpl_xattr_sa_list(znode_t *zp, nvlist_t **nvl); /* NULL when there are none */
+/* The name it is stored under, and its value; NULL: not there. nvl may be NULL. */
+const char *zpl_xattr_sa_find(const nvlist_t *nvl, const char *name, const uint8_t **value, uint32_t *n);
+/* value NULL: remove. EFBIG: too long for this form. */
+int zpl_xattr_sa_set(znode_t *zp, const char *name, const void *value, size_t n);
+
 /* ---- zpl_xattr.c ---- */
+const char *zpl_xattr_bare(const char *name); /* without "user."; NULL when it has none */
+void zpl_xattr_changed(znode_t *zp, uint64_t xdir, dmu_tx_t *tx);
 /* Frees the contents of an xattr directory, a few entries per transaction. */
 int zpl_xattr_purge(zpl_fs_t *zfs, uint64_t xdir);
 
 /* ---- zpl_sa.c ---- */
 int zpl_sa_open(objset_t *os, zpl_sa_t **sap);
 void zpl_sa_close(zpl_sa_t *sa);
+
+/* ---- zpl_attr_sa.c ---- */
 /* The SA form of xattrs: the packed list, malloced; *buf NULL when there is none. */
-int zpl_sa_dxattr(const zpl_attr_ctx_t *ac, uint64_t object, void **buf, size_t *len);
+int zpl_sa_dxattr(const zpl_attr_ctx_t *ac, dmu_buf_t *bonus, void **buf, size_t *len);
+/* A new list (len 0: none any more). EFBIG: too long for this form. The store needs the same list as the hold. */
+int zpl_sa_dxattr_hold(const zpl_attr_ctx_t *ac, dmu_buf_t *bonus, const void *buf, size_t len, dmu_tx_t *tx);
+void zpl_sa_dxattr_store(const zpl_attr_ctx_t *ac, dmu_buf_t *bonus, const void *buf, size_t len, dmu_tx_t *tx);
 
 /* ---- zpl_check.c: is a whole file system consistent? ---- */
 typedef struct zpl_check {

@@ -63,6 +63,7 @@ zpl_fs_props_changed(zpl_fs_t *zfs)
     recordsize = prop_u64(zfs, "recordsize", 128u << 10);
     if (!ISP2(recordsize) || recordsize < 512 || recordsize > 16u << 20)
         recordsize = 128u << 10;
+    __atomic_store_n(&zfs->zf_xattr, (int)prop_u64(zfs, "xattr", ZPL_XATTR_SA), __ATOMIC_RELAXED);
     __atomic_store_n(&zfs->zf_atime, atime, __ATOMIC_RELAXED);
     __atomic_store_n(&zfs->zf_recordsize, (uint32_t)recordsize, __ATOMIC_RELAXED);
     __atomic_store_n(&zfs->zf_readonly, prop_u64(zfs, "readonly", 0) != 0, __ATOMIC_RELAXED);

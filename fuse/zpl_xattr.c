@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * zpl_xattr.c - extended attributes, in ZFS's directory form.
+ * zpl_xattr.c - extended attributes: which form, and ZFS's directory form.
+ *
+ *     xattr=sa (on)  version 5: among the file's attributes (zpl_xattr_sa.c), or below when too long
+ *     xattr=dir      and version 4:
  *
  *     file ── xattr ──► hidden directory (041777) ── "user.mime" ──► hidden file (0100644): the value
  *                       "security.selinux" ──► ...
@@ -11,10 +14,11 @@
  *   2. Setting a value makes a new hidden file and frees the old one in the same transaction: a value is
  *      old or new, never mixed.
  *   3. Hidden objects are not linked from anywhere else; they go with their file (zpl_unlinked.c).
+ *   4. A name is in one of the two forms. When it moves, it is made in the new one and then removed from the
+ *      old one; a crash between leaves both, and the SA form is the one that counts.
  *
  * Names: Linux stores them with their namespace, other systems store "user." attributes bare; both are
- * found, and bare names listed as "user.". In version 5 small attributes may lie in the SA form (zpl_sa.c),
- * which is looked at first.
+ * found, and bare names listed as "user.".
  *
  * ZFS: zpl_xattr.c, zfs_make_xattrdir (zfs_dir.c)
  */
@@ -34,6 +38,14 @@ has_namespace(const char *name)
         if (strncmp(name, namespaces[i], strlen(namespaces[i])) == 0)
             return true;
     return false;
+}
+
+const char *
+zpl_xattr_bare(const char *name)
+{
+    bool user = strncmp(name, USER_PREFIX, USER_PREFIX_LEN) == 0 && name[USER_PREFIX_LEN] != '\0';
+
+    return user ? name + USER_PREFIX_LEN : NULL;
 }
 
 /* The hidden directory. ENODATA: none. z_lock held. */
@@ -58,14 +70,11 @@ xattr_find(znode_t *zp, uint64_t xdir, const char **name, uint64_t *object)
 {
     objset_t *os = zp->z_zfs->zf_os;
     uint64_t de = 0;
+    const char *bare = zpl_xattr_bare(*name);
     int err = zap_lookup_u64(os, xdir, *name, &de);
 
-    if (err == ENOENT && strncmp(*name, USER_PREFIX, USER_PREFIX_LEN) == 0 &&
-        (*name)[USER_PREFIX_LEN] != '\0') {
-        err = zap_lookup_u64(os, xdir, *name + USER_PREFIX_LEN, &de);
-        if (err == 0)
-            *name += USER_PREFIX_LEN;
-    }
+    if (err == ENOENT && bare != NULL && (err = zap_lookup_u64(os, xdir, bare, &de)) == 0)
+        *name = bare;
     *object = ZPL_DIRENT_OBJ(de);
     return err == ENOENT ? SET_ERROR(ENODATA) : err;
 }
@@ -114,24 +123,6 @@ value_read(znode_t *zp, uint64_t object, void *buf, size_t n, size_t *len)
     return dmu_read(zp->z_zfs->zf_os, object, 0, at.za_size, buf);
 }
 
-/* The list in SA form; *nvl NULL when there is none. */
-static int
-sa_list(znode_t *zp, nvlist_t **nvl)
-{
-    void *buf = NULL;
-    size_t len;
-    int err;
-
-    *nvl = NULL;
-    if (zp->z_zfs->zf_ac.ac_sa == NULL)
-        return 0;
-    if ((err = zpl_sa_dxattr(&zp->z_zfs->zf_ac, zp->z_object, &buf, &len)) != 0 || buf == NULL)
-        return err;
-    err = nvlist_unpack(buf, len, nvl) == 0 ? 0 : SET_ERROR(EIO);
-    free(buf);
-    return err;
-}
-
 static int
 sa_get(znode_t *zp, const char *name, void *buf, size_t n, size_t *len)
 {
@@ -140,16 +131,21 @@ sa_get(znode_t *zp, const char *name, void *buf, size_t n, size_t *len)
     uint32_t size;
     int err;
 
-    if ((err = sa_list(zp, &nvl)) != 0)
+    if ((err = zpl_xattr_sa_list(zp, &nvl)) != 0)
         return err;
-    if (nvl == NULL)
-        return SET_ERROR(ENODATA);
-    err = nvlist_lookup_byte_array(nvl, name, &value, &size);
-    if (err != 0 && strncmp(name, USER_PREFIX, USER_PREFIX_LEN) == 0)
-        err = nvlist_lookup_byte_array(nvl, name + USER_PREFIX_LEN, &value, &size);
-    err = err != 0 ? SET_ERROR(ENODATA) : value_copy(value, size, buf, n, len);
+    if (zpl_xattr_sa_find(nvl, name, &value, &size) != NULL)
+        err = value_copy(value, size, buf, n, len);
+    else
+        err = SET_ERROR(ENODATA);
     nvlist_free(nvl);
     return err;
+}
+
+static int
+xattr_allowed(znode_t *zp)
+{
+    return __atomic_load_n(&zp->z_zfs->zf_xattr, __ATOMIC_RELAXED) == ZPL_XATTR_OFF ? SET_ERROR(EOPNOTSUPP)
+                                                                                    : 0;
 }
 
 int
@@ -158,6 +154,8 @@ zpl_getxattr(znode_t *zp, const char *name, void *buf, size_t n, size_t *len)
     uint64_t xdir, object;
     int err;
 
+    if ((err = xattr_allowed(zp)) != 0)
+        return err;
     rw_enter_read(&zp->z_lock);
     err = sa_get(zp, name, buf, n, len);
     if (err == ENODATA && (err = xattr_dir(zp, &xdir)) == 0 &&
@@ -192,22 +190,18 @@ list_name(name_list_t *nl, const char *name)
     list_append(nl, name, strlen(name) + 1);
 }
 
-static int
-list_sa(znode_t *zp, name_list_t *nl)
+static void
+list_sa(const nvlist_t *nvl, name_list_t *nl)
 {
-    nvlist_t *nvl;
-    int err;
+    const nvpair_t *nvp = NULL;
 
-    if ((err = sa_list(zp, &nvl)) != 0 || nvl == NULL)
-        return err;
-    for (nvpair_t *nvp = nvlist_next_nvpair(nvl, NULL); nvp != NULL; nvp = nvlist_next_nvpair(nvl, nvp))
+    while (nvl != NULL && (nvp = nvlist_next_nvpair(nvl, nvp)) != NULL)
         list_name(nl, nvpair_name(nvp));
-    nvlist_free(nvl);
-    return 0;
 }
 
+/* Those that are not in the SA form. */
 static int
-list_dir(znode_t *zp, name_list_t *nl)
+list_dir(znode_t *zp, const nvlist_t *nvl, name_list_t *nl)
 {
     zap_attribute_t za;
     zap_cursor_t zc;
@@ -218,7 +212,8 @@ list_dir(znode_t *zp, name_list_t *nl)
         return err == ENODATA ? 0 : err;
     zap_cursor_init(&zc, zp->z_zfs->zf_os, xdir);
     while ((err = zap_cursor_retrieve(&zc, &za)) == 0) {
-        list_name(nl, za.za_name);
+        if (nvl == NULL || !nvlist_exists(nvl, za.za_name))
+            list_name(nl, za.za_name);
         zap_cursor_advance(&zc);
     }
     zap_cursor_fini(&zc);
@@ -229,12 +224,19 @@ int
 zpl_listxattr(znode_t *zp, char *buf, size_t n, size_t *len)
 {
     name_list_t nl = {.nl_buf = buf, .nl_room = n};
+    nvlist_t *nvl = NULL;
     int err;
 
+    *len = 0;
+    if (xattr_allowed(zp) != 0)
+        return 0;
     rw_enter_read(&zp->z_lock);
-    if ((err = list_sa(zp, &nl)) == 0)
-        err = list_dir(zp, &nl);
+    if ((err = zpl_xattr_sa_list(zp, &nvl)) == 0) {
+        list_sa(nvl, &nl);
+        err = list_dir(zp, nvl, &nl);
+    }
     rw_exit(&zp->z_lock);
+    nvlist_free(nvl);
     *len = nl.nl_len;
     return err == 0 && n != 0 && nl.nl_len > n ? SET_ERROR(ERANGE) : err;
 }
@@ -256,15 +258,16 @@ xdir_changed(zpl_fs_t *zfs, uint64_t xdir, int64_t delta, dmu_tx_t *tx)
         at.za_size += (uint64_t)delta;
         zpl_now(&at.za_mtime);
         at.za_ctime = at.za_mtime;
-        zfs->zf_aops->ao_store(&zfs->zf_ac, bonus, &at, ZA_SIZE | ZA_MTIME | ZA_CTIME, tx);
+        zpl_attr_backend(&zfs->zf_ac, doi.doi_bonus_type)
+            ->ao_store(&zfs->zf_ac, bonus, &at, ZA_SIZE | ZA_MTIME | ZA_CTIME, tx);
     }
     dmu_buf_rele(bonus);
     return err;
 }
 
 /* The file's ctime, and its xattr directory when it has a new one (0: as is). */
-static void
-owner_changed(znode_t *zp, uint64_t xdir, dmu_tx_t *tx)
+void
+zpl_xattr_changed(znode_t *zp, uint64_t xdir, dmu_tx_t *tx)
 {
     unsigned mask = ZA_CTIME;
     zpl_attrs_t at;
@@ -309,83 +312,46 @@ static int
 xattr_set_apply(xattr_set_t *xs, dmu_tx_t *tx)
 {
     zpl_fs_t *zfs = xs->xs_zp->z_zfs;
-    uint64_t version = zfs->zf_ac.ac_version, object, fresh = 0;
+    uint64_t object, fresh = 0;
     int err = 0;
 
     if (xs->xs_xdir == 0) {
-        if ((err = zpl_mknode(zfs->zf_os, version, &xs->xs_dir, tx, &fresh)) != 0)
+        if ((err = zpl_mknode(&zfs->zf_ac, &xs->xs_dir, tx, &fresh)) != 0)
             return err;
         xs->xs_xdir = fresh;
     }
     xs->xs_file.nn_parent = xs->xs_xdir;
-    if ((err = zpl_mknode(zfs->zf_os, version, &xs->xs_file, tx, &object)) == 0)
+    if ((err = zpl_mknode(&zfs->zf_ac, &xs->xs_file, tx, &object)) == 0)
         err = zap_update_u64(zfs->zf_os, xs->xs_xdir, xs->xs_name, ZPL_DIRENT_MAKE(object, S_IFREG), tx);
     if (err == 0 && xs->xs_old != 0)
         err = dmu_object_free(zfs->zf_os, xs->xs_old, tx);
     if (err == 0)
         err = xdir_changed(zfs, xs->xs_xdir, xs->xs_old == 0, tx);
-    owner_changed(xs->xs_zp, fresh, tx);
+    zpl_xattr_changed(xs->xs_zp, fresh, tx);
     return err;
 }
 
 static int
 xattr_set_tx(xattr_set_t *xs)
 {
-    dmu_tx_t *tx = dmu_tx_create(xs->xs_zp->z_zfs->zf_os);
+    zpl_fs_t *zfs = xs->xs_zp->z_zfs;
+    dmu_tx_t *tx = dmu_tx_create(zfs->zf_os);
     int err;
 
     if (xs->xs_xdir == 0)
-        zpl_hold_mknode(&xs->xs_dir, tx);
+        zpl_hold_mknode(&zfs->zf_ac, &xs->xs_dir, tx);
     else {
         dmu_tx_hold_zap(tx, xs->xs_xdir, true, xs->xs_name);
-        dmu_tx_hold_bonus(tx, xs->xs_xdir);
+        zpl_attr_hold(&zfs->zf_ac, xs->xs_xdir, tx);
     }
-    zpl_hold_mknode(&xs->xs_file, tx);
+    zpl_hold_mknode(&zfs->zf_ac, &xs->xs_file, tx);
     if (xs->xs_old != 0)
         dmu_tx_hold_free(tx, xs->xs_old, 0, DMU_OBJECT_END);
-    zpl_hold_attrs(xs->xs_zp, ZA_XATTR, tx);
+    zpl_hold_attrs(xs->xs_zp, xs->xs_xdir == 0 ? ZA_XATTR : ZA_CTIME, tx);
     if ((err = zpl_tx_assign(tx)) != 0)
         return err;
     err = xattr_set_apply(xs, tx);
     dmu_tx_commit(tx);
-    return err;
-}
-
-/* z_lock held. */
-static int
-xattr_set_locked(xattr_set_t *xs, int flags)
-{
-    int err = xattr_dir(xs->xs_zp, &xs->xs_xdir);
-
-    if (err == 0)
-        err = xattr_find(xs->xs_zp, xs->xs_xdir, &xs->xs_name, &xs->xs_old);
-    if (err != 0 && err != ENODATA)
-        return err;
-    if (err == 0 && (flags & XATTR_CREATE))
-        return SET_ERROR(EEXIST);
-    if (err == ENODATA && (flags & XATTR_REPLACE))
-        return SET_ERROR(ENODATA);
-    if (err == 0 && !xattr_owned(xs->xs_zp->z_zfs, xs->xs_xdir, xs->xs_old))
-        return SET_ERROR(EIO);
-    return xattr_set_tx(xs);
-}
-
-int
-zpl_setxattr(znode_t *zp, const char *name, const void *value, size_t n, int flags, const zpl_cred_t *cr)
-{
-    xattr_set_t xs = {.xs_zp = zp, .xs_name = name};
-    int err;
-
-    if ((err = zpl_check_writable(zp->z_zfs)) != 0)
-        return err;
-    if (strlen(name) >= ZAP_MAXNAMELEN || name[0] == '\0')
-        return SET_ERROR(ERANGE);
-    if (n > XATTR_VALUE_MAX)
-        return SET_ERROR(E2BIG);
-    rw_enter_write(&zp->z_lock);
-    xattr_newnodes(&xs, value, n);
-    err = xattr_set_locked(&xs, flags);
-    rw_exit(&zp->z_lock);
     return err;
 }
 
@@ -397,7 +363,7 @@ xattr_remove_tx(xattr_set_t *xs)
     int err;
 
     dmu_tx_hold_zap(tx, xs->xs_xdir, false, xs->xs_name);
-    dmu_tx_hold_bonus(tx, xs->xs_xdir);
+    zpl_attr_hold(&zfs->zf_ac, xs->xs_xdir, tx);
     dmu_tx_hold_free(tx, xs->xs_old, 0, DMU_OBJECT_END);
     zpl_hold_attrs(xs->xs_zp, ZA_CTIME, tx);
     dmu_tx_mark_netfree(tx);
@@ -407,9 +373,73 @@ xattr_remove_tx(xattr_set_t *xs)
         err = dmu_object_free(zfs->zf_os, xs->xs_old, tx);
         if (err == 0)
             err = xdir_changed(zfs, xs->xs_xdir, -1, tx);
-        owner_changed(xs->xs_zp, 0, tx);
+        zpl_xattr_changed(xs->xs_zp, 0, tx);
     }
     dmu_tx_commit(tx);
+    return err;
+}
+
+/* Where the name is: xs_old and xs_xdir, *in_sa. z_lock held, as in all below. */
+static int
+xattr_locate(xattr_set_t *xs, bool *in_sa)
+{
+    const uint8_t *value;
+    nvlist_t *nvl;
+    uint32_t n;
+    int err = zpl_xattr_sa_list(xs->xs_zp, &nvl);
+
+    if (err != 0)
+        return err;
+    *in_sa = zpl_xattr_sa_find(nvl, xs->xs_name, &value, &n) != NULL;
+    nvlist_free(nvl);
+    if ((err = xattr_dir(xs->xs_zp, &xs->xs_xdir)) == 0)
+        err = xattr_find(xs->xs_zp, xs->xs_xdir, &xs->xs_name, &xs->xs_old);
+    if (err == 0 && !xattr_owned(xs->xs_zp->z_zfs, xs->xs_xdir, xs->xs_old))
+        return SET_ERROR(EIO);
+    return err == ENODATA ? 0 : err;
+}
+
+/* In the form that the property asks for and that can take it; then out of the other. */
+static int
+xattr_set_locked(xattr_set_t *xs, int flags)
+{
+    int form = __atomic_load_n(&xs->xs_zp->z_zfs->zf_xattr, __ATOMIC_RELAXED);
+    const char *name = xs->xs_name;
+    int err = EFBIG;
+    bool in_sa;
+
+    if ((err = xattr_locate(xs, &in_sa)) != 0)
+        return err;
+    if ((in_sa || xs->xs_old != 0) && (flags & XATTR_CREATE))
+        return SET_ERROR(EEXIST);
+    if (!in_sa && xs->xs_old == 0 && (flags & XATTR_REPLACE))
+        return SET_ERROR(ENODATA);
+    err = EFBIG;
+    if (form == ZPL_XATTR_SA && zpl_xattr_sa_able(xs->xs_zp))
+        err = zpl_xattr_sa_set(xs->xs_zp, name, xs->xs_file.nn_data, xs->xs_file.nn_len);
+    if (err != EFBIG)
+        return err == 0 && xs->xs_old != 0 ? xattr_remove_tx(xs) : err;
+    if ((err = xattr_set_tx(xs)) == 0 && in_sa)
+        err = zpl_xattr_sa_set(xs->xs_zp, name, NULL, 0);
+    return err;
+}
+
+int
+zpl_setxattr(znode_t *zp, const char *name, const void *value, size_t n, int flags, const zpl_cred_t *cr)
+{
+    xattr_set_t xs = {.xs_zp = zp, .xs_name = name};
+    int err;
+
+    if ((err = zpl_check_writable(zp->z_zfs)) != 0 || (err = xattr_allowed(zp)) != 0)
+        return err;
+    if (strlen(name) >= ZAP_MAXNAMELEN || name[0] == '\0')
+        return SET_ERROR(ERANGE);
+    if (n > XATTR_VALUE_MAX)
+        return SET_ERROR(E2BIG);
+    rw_enter_write(&zp->z_lock);
+    xattr_newnodes(&xs, n == 0 ? "" : value, n);
+    err = xattr_set_locked(&xs, flags);
+    rw_exit(&zp->z_lock);
     return err;
 }
 
@@ -417,14 +447,18 @@ int
 zpl_removexattr(znode_t *zp, const char *name)
 {
     xattr_set_t xs = {.xs_zp = zp, .xs_name = name};
+    bool in_sa;
     int err;
 
-    if ((err = zpl_check_writable(zp->z_zfs)) != 0)
+    if ((err = zpl_check_writable(zp->z_zfs)) != 0 || (err = xattr_allowed(zp)) != 0)
         return err;
     rw_enter_write(&zp->z_lock);
-    if ((err = xattr_dir(zp, &xs.xs_xdir)) == 0 &&
-        (err = xattr_find(zp, xs.xs_xdir, &xs.xs_name, &xs.xs_old)) == 0)
-        err = xattr_owned(zp->z_zfs, xs.xs_xdir, xs.xs_old) ? xattr_remove_tx(&xs) : SET_ERROR(EIO);
+    if ((err = xattr_locate(&xs, &in_sa)) == 0 && !in_sa && xs.xs_old == 0)
+        err = SET_ERROR(ENODATA);
+    if (err == 0 && xs.xs_old != 0)
+        err = xattr_remove_tx(&xs);
+    if (err == 0 && in_sa)
+        err = zpl_xattr_sa_set(zp, name, NULL, 0);
     rw_exit(&zp->z_lock);
     return err;
 }

@@ -96,6 +96,7 @@ znode_load(znode_t *zp, bool hidden)
         return SET_ERROR(ESTALE);
     if (!hidden && (zp->z_at.za_flags & ZPL_XATTR))
         return SET_ERROR(ENOENT);
+    zp->z_aops = zpl_attr_backend(&zfs->zf_ac, doi.doi_bonus_type);
     zp->z_type = zp->z_at.za_mode & S_IFMT;
     zp->z_blksz = doi.doi_data_block_size;
     zp->z_multi = doi.doi_max_offset > doi.doi_data_block_size;

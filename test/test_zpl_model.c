@@ -41,6 +41,14 @@ check_clean(barefs_t *bf, bool drained)
         ck_assert_uint_eq(zc.zc_unlinked, 0);
 }
 
+/* Every other one is of version 4. */
+static barefs_t *
+make(faultdisk_t *fd, int i)
+{
+    barefs_version = i % 2 == 0 ? ZPL_VERSION_SA : ZPL_VERSION_USERSPACE;
+    return barefs_create(fd);
+}
+
 static uint64_t
 env(const char *name, uint64_t def)
 {
@@ -53,7 +61,7 @@ START_TEST(test_model)
 {
     uint64_t seed = env("SEED", 1) + (uint64_t)_i, rounds = env("ROUNDS", (uint64_t)effort(8000));
     faultdisk_t *fd = faultdisk_create(256 * MIB);
-    barefs_t *bf = barefs_create(fd);
+    barefs_t *bf = make(fd, _i);
     ctx_t c;
 
     cowbird_log_set_sink(quiet);
@@ -162,7 +170,7 @@ run_threads(barefs_t *bf, ctx_t *c, const char *name, void *(*fn)(void *))
 START_TEST(test_model_threads)
 {
     faultdisk_t *fd = faultdisk_create(512 * MIB);
-    barefs_t *bf = barefs_create(fd);
+    barefs_t *bf = make(fd, _i);
     ctx_t own[NTHREADS], shared[NTHREADS];
     char dir[30];
 
@@ -223,7 +231,7 @@ cut_and_look(faultdisk_t *fd, uint64_t events, uint64_t seed, const uint64_t *ac
 START_TEST(test_model_crash)
 {
     faultdisk_t *fd = faultdisk_create(64 * MIB);
-    barefs_t *bf = barefs_create(fd);
+    barefs_t *bf = make(fd, _i);
     uint64_t acked[ACKS], total, seed = env("SEED", 1) + (uint64_t)_i + 50;
     uint8_t zeros[ACKS * 1000] = {0};
     uint64_t done;
@@ -269,7 +277,7 @@ main(void)
         const TTest *t;
         int n;
     } tests[] = {
-        {"model", test_model, 4}, {"threads", test_model_threads, 1}, {"crash", test_model_crash, 3}};
+        {"model", test_model, 4}, {"threads", test_model_threads, 2}, {"crash", test_model_crash, 4}};
 
     setvbuf(stdout, NULL, _IOLBF, 0);
     for (size_t i = 0; i < ARRAY_SIZE(tests); i++) {

@@ -10,7 +10,7 @@ need cowbird fuse zdb
 RANDOM=$SEED
 
 cowbird_pool tank 4G -o compatibility=openzfs
-quiet "create" cowbird create tank/a
+quiet "create" cowbird create -o version=5 tank/a
 quiet "create with other properties" cowbird create -o recordsize=8K -o compression=off tank/b
 must "random tree" tree make "$SEED" "$T/tank/a" --big
 must "random tree, 8K records" tree make "$SEED.b" "$T/tank/b"

@@ -80,6 +80,8 @@ start(barefs_t *bf, uint64_t last)
     bf->bf_txg = txg_start(bf->bf_spa, last, sync_txg, NULL, bf, 64 << 20, 200);
 }
 
+uint64_t barefs_version = ZPL_VERSION_SA;
+
 barefs_t *
 barefs_create(faultdisk_t *fd)
 {
@@ -98,7 +100,10 @@ barefs_create(faultdisk_t *fd)
     start(bf, TXG_INITIAL - 1);
     tx = dmu_tx_create_syncing(bf->bf_txg, txg_open_txg(bf->bf_txg));
     bf->bf_os = objset_create(bf->bf_spa, bf->bf_txg, 1, DMU_OST_ZFS, &h, &props, tx);
-    zpl_objset_init(bf->bf_os, NULL, tx);
+    nvlist_t *nvl = nvlist_alloc();
+    nvlist_add_uint64(nvl, "version", barefs_version);
+    zpl_objset_init(bf->bf_os, nvl, tx);
+    nvlist_free(nvl);
     dmu_tx_commit(tx);
     VERIFY0(txg_wait_synced(bf->bf_txg, 0));
     VERIFY0(zpl_fs_open_objset(bf->bf_os, 0, &bf->bf_zfs));

@@ -21,6 +21,7 @@ typedef struct barefs {
     int64_t bf_reserved; /* atomic */
 } barefs_t;
 
+extern uint64_t barefs_version; /* of the file system that barefs_create makes: 5 */
 barefs_t *barefs_create(faultdisk_t *fd);
 int barefs_open(faultdisk_t *fd, barefs_t **bfp); /* mounted read-write */
 void barefs_close(barefs_t *bf);                  /* everything on disk */

@@ -17,6 +17,20 @@ quiet(int level, const char *line)
 {
 }
 
+static void
+setup_4(void)
+{
+    barefs_version = 4;
+    setup();
+}
+
+static void
+setup_5(void)
+{
+    barefs_version = 5;
+    setup();
+}
+
 void
 setup(void)
 {
@@ -143,11 +157,15 @@ run_suite(const char *name, const named_test_t *tests, size_t n)
     SRunner *sr = srunner_create(s);
     int failed;
 
-    for (size_t i = 0; i < n; i++) {
-        TCase *tc = tcase_create(tests[i].nt_name);
-        tcase_add_checked_fixture(tc, setup, teardown);
+    for (size_t i = 0; i < 2 * n; i++) {
+        const named_test_t *nt = &tests[i / 2];
+        static char names[100][80]; /* they stay with the suite */
+        VERIFY(i < ARRAY_SIZE(names));
+        snprintf(names[i], sizeof(names[i]), "%s of version %d", nt->nt_name, i % 2 == 0 ? 4 : 5);
+        TCase *tc = tcase_create(names[i]);
+        tcase_add_checked_fixture(tc, i % 2 == 0 ? setup_4 : setup_5, teardown);
         tcase_set_timeout(tc, 60);
-        tcase_add_test(tc, tests[i].nt_test);
+        tcase_add_test(tc, nt->nt_test);
         suite_add_tcase(s, tc);
     }
     srunner_run_all(sr, CK_ENV);
