@@ -23,7 +23,7 @@
 #include <sys/wait.h>
 #include <syslog.h>
 #include <unistd.h>
-#include "cmd.h"
+#include "look.h"
 #include "mount.h"
 #include "server.h"
 
@@ -45,6 +45,7 @@ struct daemon_state {
     list_t d_mounts;
     bool d_stopping, d_closed;
     bool d_hurry;         /* a signal: running commands are canceled */
+    volatile int d_cancel; /* the same, for the setup */
     uint32_t d_running, d_waiting; /* commands; those in daemon_wait_closed() */
     daemon_end_t d_end;
     int d_result;         /* of closing the pool */
@@ -342,6 +343,7 @@ daemon_signals(void *arg)
     while (sigwait(&set, &sig) == 0) {
         mutex_enter(&d->d_lock);
         d->d_hurry = true;
+        d->d_cancel = 1;
         mutex_exit(&d->d_lock);
         daemon_begin_stop(d, END_CLOSE);
     }
@@ -413,6 +415,7 @@ daemon_close(daemon_state_t *d)
 
 typedef struct mount_args {
     const char *ma_dataset, *ma_opts;
+    const char *ma_streams; /* files with streams: ma_dataset is the name for their pool */
     char ma_dir[PATH_MAX];
     bool ma_foreground, ma_readonly;
 } mount_args_t;
@@ -428,9 +431,6 @@ daemon_setup(daemon_state_t *d, cmd_env_t *env, const mount_args_t *ma)
         return fail(env, err, "cannot use the runtime directory");
     d->d_pool = env->pool;
     env->daemon = d;
-    mutex_init(&d->d_lock);
-    cv_init(&d->d_cv);
-    list_create(&d->d_mounts, offsetof(daemon_mount_t, dm_link));
     if (daemon_add_mount(d, env, ma->ma_dataset, ma->ma_dir, ma->ma_opts) != 0)
         return 1;
     daemon_lend(d);
@@ -461,24 +461,33 @@ syslog_sink(int level, const char *line)
     syslog(level, "%s", line);
 }
 
-/* In the daemon process. ready: the pipe to the parent, or -1. Returns the exit code. */
+/* What is mounted: a dataset of a pool, or what the streams give (a volume is a file in its pool's root). */
 static int
-daemon_main(cmd_env_t *env, const mount_args_t *ma, const char *file, int ready)
+daemon_open(cmd_env_t *env, mount_args_t *ma, scratch_t **scp)
 {
     dsl_pool_t *dp;
-    daemon_block_signals();
-    char real[PATH_MAX];
-    if (env_pool(env, ma->ma_dataset, ma->ma_readonly ? ENV_RDONLY : 0, &dp) != 0)
+    dsl_stats_t st;
+    if (ma->ma_streams == NULL)
+        return env_pool(env, ma->ma_dataset, ma->ma_readonly ? ENV_RDONLY : 0, &dp);
+    if (scratch_open(env, ma->ma_dataset, ma->ma_streams, scp) != 0)
         return 1;
-    daemon_state_t d = {.d_stopping = false};
-    if (daemon_setup(&d, env, ma) != 0) {
+    env->pool = scratch_take_pool(*scp);
+    if (dsl_dataset_stats(env->pool, scratch_top(*scp), &st) == 0 && st.dst_type == DMU_OST_ZFS)
+        ma->ma_dataset = scratch_top(*scp);
+    return 0;
+}
+
+/* From an open pool to "ready", and on to the end. */
+static int
+daemon_run_pool(daemon_state_t *d, cmd_env_t *env, const mount_args_t *ma, const char *file, int ready)
+{
+    char real[PATH_MAX];
+    if (daemon_setup(d, env, ma) != 0) {
         env->daemon = NULL;
         env_close(env);
         return 1;
     }
-    known_daemon_set(dsl_pool_name(dp), file != NULL && realpath(file, real) != NULL ? real : "");
-    pthread_t signals;
-    VERIFY0(pthread_create(&signals, NULL, daemon_signals, &d));
+    known_daemon_set(dsl_pool_name(d->d_pool), file != NULL && realpath(file, real) != NULL ? real : "");
     fflush(env->err);
     if (ready >= 0) {
         cowbird_log_set_sink(syslog_sink);
@@ -486,13 +495,35 @@ daemon_main(cmd_env_t *env, const mount_args_t *ma, const char *file, int ready)
         VERIFY3U(write(ready, "", 1), ==, 1);
         close(ready);
     }
-    daemon_serve(&d);
-    int err = daemon_close(&d);
+    daemon_serve(d);
+    int err = daemon_close(d);
     env->pool = NULL;
     env->daemon = NULL;
+    return err != 0;
+}
+
+/* In the daemon process. ready: the pipe to the parent, or -1. Returns the exit code. */
+static int
+daemon_main(cmd_env_t *env, const mount_args_t *args, const char *file, int ready)
+{
+    daemon_state_t d = {.d_stopping = false};
+    mount_args_t ma = *args;
+    scratch_t *sc = NULL;
+    pthread_t signals;
+    daemon_block_signals();
+    mutex_init(&d.d_lock);
+    cv_init(&d.d_cv);
+    list_create(&d.d_mounts, offsetof(daemon_mount_t, dm_link));
+    env->cancel = &d.d_cancel;
+    VERIFY0(pthread_create(&signals, NULL, daemon_signals, &d));
+    int code = daemon_open(env, &ma, &sc);
+    if (code == 0)
+        code = daemon_run_pool(&d, env, &ma, file, ready);
+    if (sc != NULL)
+        scratch_close(sc);
     pthread_cancel(signals);
     pthread_join(signals, NULL);
-    return err != 0;
+    return code;
 }
 
 static int
@@ -514,8 +545,10 @@ daemon_fork(cmd_env_t *env, const mount_args_t *ma, const char *file)
     close(p[1]);
     char ok;
     ssize_t n;
-    while ((n = read(p[0], &ok, 1)) < 0 && errno == EINTR)
-        ;
+    while ((n = read(p[0], &ok, 1)) < 0 && errno == EINTR) {
+        if (env_canceled(env))
+            kill(pid, SIGTERM); /* it is still receiving streams, or waits for the pool */
+    }
     close(p[0]);
     if (n == 1)
         return 0;
@@ -564,6 +597,33 @@ mount_dir(cmd_env_t *env, const char *arg, char *real)
     return err;
 }
 
+/* FILE[,FILE]...: a path (begins with / ./ ../), or the name of a file that ends in .zs. All else is a dataset's name. */
+static bool
+names_streams(cmd_env_t *env, const char *arg)
+{
+    if (arg[0] == '/' || strncmp(arg, "./", 2) == 0 || strncmp(arg, "../", 3) == 0 || strcmp(arg, "-") == 0)
+        return true;
+    char *first = xasprintf("%.*s", (int)strcspn(arg, ","), arg), *path = env_path(env, first);
+    size_t n = strlen(first);
+    bool stream = n > 3 && strcmp(first + n - 3, ".zs") == 0 && access(path, F_OK) == 0;
+    free(path);
+    free(first);
+    return stream;
+}
+
+/* A pool of its own, which lives as long as the mount. */
+static int
+mount_streams(cmd_env_t *env, mount_args_t *ma)
+{
+    char pool[32];
+    if (env->daemon != NULL)
+        return failx(env, "cannot mount '%s': not through another mount's process", ma->ma_dataset);
+    snprintf(pool, sizeof(pool), "stream-%d", (int)getpid());
+    ma->ma_streams = ma->ma_dataset;
+    ma->ma_dataset = pool;
+    return ma->ma_foreground ? daemon_main(env, ma, NULL, -1) : daemon_fork(env, ma, NULL);
+}
+
 int
 cmd_mount(cmd_env_t *env, int argc, char **argv)
 {
@@ -590,6 +650,8 @@ cmd_mount(cmd_env_t *env, int argc, char **argv)
     int err = mount_dir(env, argv[o.o_ind + 1], ma.ma_dir);
     if (err != 0)
         return failx(env, "cannot mount on '%s': %s", argv[o.o_ind + 1], strerror(err));
+    if (names_streams(env, ma.ma_dataset))
+        return mount_streams(env, &ma);
     if (env->daemon != NULL)
         return daemon_add_mount(env->daemon, env, ma.ma_dataset, ma.ma_dir, ma.ma_opts);
 

@@ -75,9 +75,11 @@ const cmd_t dataset_commands[] = {
     {"inherit", "[-rS] PROPERTY DATASET...",
      "Gives up a local value: the parent's counts again.    -r  below too    -S  the received value counts again, if there is one",
      cmd_inherit},
-    {"mount", "[-F] [-o OPTION,...] POOL[/FILESYSTEM][@SNAPSHOT] DIR\n",
+    {"mount", "[-F] [-o OPTION,...] POOL[/FILESYSTEM][@SNAPSHOT] DIR\n[-F] [-o OPTION,...] FILE.zs[,FILE.zs]... DIR\n",
      "Shows a dataset, and those below it, as files in DIR. Starts the process that serves the pool and returns when DIR is\n"
      "usable. Snapshots are in DIR/.zfs/snapshot. OPTIONs are FUSE's (allow_other, ro, ...).  -F  stay in the foreground\n"
+     "FILE.zs (or any path with / or ./ before it) is a stored stream, FILE,FILE,... a full one and its increments in order: shown\n"
+     "read-only from a scratch file in TMPDIR (/tmp), which goes with the mount.\n"
      "Without arguments: shows what is mounted.",
      cmd_mount},
     {"unmount", "[-f] DIR|POOL", "Ends a mount (or all mounts of a pool); everything is on disk when it returns.  -f  even when busy",
