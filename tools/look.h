@@ -60,6 +60,7 @@ typedef struct look_names {
 /* top and all below it; snap: in the state of that snapshot (kept by the caller), or NULL. ENOENT, EINVAL, EIO */
 int tree_open(dsl_pool_t *dp, const char *top, const char *snap, look_tree_t **trp);
 void tree_close(look_tree_t *tr); /* all files have been put */
+const char *tree_strerror(int err);
 int tree_root(look_tree_t *tr, look_file_t *f);
 int tree_path(look_tree_t *tr, const char *path, look_file_t *f); /* ENOENT ENOTDIR; EINVAL: ".." */
 int tree_lookup(look_tree_t *tr, const look_file_t *dir, const char *name, look_file_t *f);

@@ -34,7 +34,7 @@ typedef struct extract {
 static void
 ex_fail(extract_t *ex, const char *path, const char *what, int err)
 {
-    ex->ex_code = failx(ex->ex_env, "%s: %s%s", *path != '\0' ? path : "/", what, cowbird_strerror(err));
+    ex->ex_code = failx(ex->ex_env, "%s: %s%s", *path != '\0' ? path : "/", what, tree_strerror(err));
 }
 
 /* ---- one directory below another ---- */
@@ -256,7 +256,7 @@ extract_dir(extract_t *ex, const look_file_t *f, const struct stat *st, int dir,
             const char *path, int depth)
 {
     if (seen_before(&ex->ex_seen, f, st->st_ino, path) != NULL) {
-        ex_fail(ex, path, "this directory is in two places: ", ELOOP);
+        ex_fail(ex, path, "", ELOOP);
         return;
     }
     int fd = open_dir(dir, name, true);

@@ -26,7 +26,7 @@ typedef struct ls {
 static int
 ls_fail(ls_t *ls, const char *path, int err)
 {
-    ls->ls_code = failx(ls->ls_env, "%s: %s", *path != '\0' ? path : "/", cowbird_strerror(err));
+    ls->ls_code = failx(ls->ls_env, "%s: %s", *path != '\0' ? path : "/", tree_strerror(err));
     return ls->ls_code;
 }
 
@@ -185,7 +185,7 @@ look_cat(cmd_env_t *env, look_tree_t *tr, const char *path)
     if (err == 0 && (err = tree_stat(&f, &st)) != 0)
         tree_put(&f);
     if (err != 0)
-        return failx(env, "%s: %s", path, cowbird_strerror(err));
+        return failx(env, "%s: %s", path, tree_strerror(err));
     if (!S_ISREG(st.st_mode)) {
         tree_put(&f);
         return failx(env, "%s: %s", *path != '\0' ? path : "/",

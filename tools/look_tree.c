@@ -138,6 +138,19 @@ tree_fs_root(look_fs_t *fs, look_file_t *f)
     return fs->fs_zfs == NULL ? 0 : zpl_znode_hold(fs->fs_zfs, zpl_fs_root(fs->fs_zfs), &f->lf_zp);
 }
 
+const char *
+tree_strerror(int err)
+{
+    switch (err) {
+    case EINVAL:
+        return "not a name inside the stream";
+    case ELOOP:
+        return "a directory that lies too deep, or in two places";
+    default:
+        return cowbird_strerror(err);
+    }
+}
+
 int
 tree_root(look_tree_t *tr, look_file_t *f)
 {
