@@ -120,6 +120,7 @@ typedef struct dsl_stats {
     char dst_name[ZFS_MAX_DATASET_NAME_LEN];
     char dst_origin[ZFS_MAX_DATASET_NAME_LEN]; /* empty: none */
     bool dst_snapshot, dst_inconsistent;
+    bool dst_partial; /* perhaps it has a resume token */
     bool dst_bookmark; /* only name, guid, creation and createtxg have a meaning */
     uint64_t dst_dsobj;
     dmu_objset_type_t dst_type;

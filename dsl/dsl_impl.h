@@ -251,6 +251,8 @@ void dsl_dataset_remove_from_next_clones(dsl_dataset_t *origin, uint64_t dsobj, 
 
 /* ---------------------------------------------------------------- suspend.c: no locks held ---- */
 
+#define RECV_HIDDEN_RESUMABLE "%recv" /* a head's hidden child that can be resumed is where OpenZFS looks for it */
+
 /* Own a held head, out of the hands of the mount if need be (*lent). EBUSY. Give back with the same tag and *lent. */
 int dsl_dataset_borrow(dsl_dataset_t *ds, const void *tag, bool *lent);
 void dsl_dataset_give_back(dsl_dataset_t *ds, const void *tag, bool lent);

@@ -91,6 +91,7 @@ static const dsl_prop_desc_t table[] = {
     STAT("compressratio"),
     STAT("mounted"),
     STAT("origin"),
+    STAT("receive_resume_token"),
     {"quota", PROP_NUMBER, true, false, "0", NULL, NULL, "<size> | none"},
     {"reservation", PROP_NUMBER, true, false, "0", NULL, NULL, "<size> | none"},
     {"recordsize", PROP_NUMBER, true, true, "131072", NULL, NULL, "512 to 16M, power of 2"},

@@ -65,7 +65,6 @@ typedef struct recv_begin {
 int recv_begin_check(void *arg, dmu_tx_t *tx);
 void recv_begin_sync(void *arg, dmu_tx_t *tx);
 /* A name that nobody can give: below tofs, for what is to become its contents. */
-#define RECV_HIDDEN_RESUMABLE "%recv" /* where OpenZFS looks for something to resume */
 void recv_hidden_name(const dmu_recv_cookie_t *drc, char *name);
 /* The hidden child of a head, held: whatever receive is under way (or broken off) below it. ENOENT. Config lock held. */
 int recv_hidden_hold(dsl_dataset_t *head, const void *tag, dsl_dataset_t **dsp);

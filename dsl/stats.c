@@ -91,6 +91,8 @@ stats_fill(dsl_dataset_t *ds, dsl_stats_t *st)
     dsl_dataset_name(ds, st->dst_name);
     st->dst_snapshot = dsl_dataset_is_snapshot(ds);
     st->dst_inconsistent = (p.ds_flags & DS_FLAG_INCONSISTENT) != 0;
+    st->dst_partial = st->dst_inconsistent || zap_contains(pool_mos(ds->ds_pool), ds->ds_dir->dd_phys.dd_child_dir_zapobj,
+                                                           RECV_HIDDEN_RESUMABLE) == 0;
     st->dst_dsobj = ds->ds_object;
     st->dst_guid = p.ds_guid;
     st->dst_creation = p.ds_creation_time;

@@ -44,6 +44,7 @@ static const native_t natives[] = {
     {"logicalreferenced", "lrefer", ALL, BYTES, ST(dst_lreferenced), true},
     {"unique", NULL, ALL, BYTES, ST(dst_unique), false},
     {"numclones", NULL, SNAP, COUNT, ST(dst_numclones), false},
+    {"receive_resume_token", NULL, HEADS, TEXT, SPECIAL, true},
 };
 
 static const char *const prop_aliases[][2] = {
@@ -74,8 +75,9 @@ native_u64(const native_t *n, const dsl_stats_t *st)
 }
 
 static void
-native_special(cmd_env_t *env, const native_t *n, const dsl_stats_t *st, value_t *v)
+native_special(cmd_env_t *env, dsl_pool_t *dp, const native_t *n, const dsl_stats_t *st, value_t *v)
 {
+    char token[RESUME_TOKEN_MAX];
     const char *text = "-";
     if (strcmp(n->n_name, "name") == 0)
         text = st->dst_name;
@@ -85,18 +87,21 @@ native_special(cmd_env_t *env, const native_t *n, const dsl_stats_t *st, value_t
         text = daemon_is_mounted(env, st->dst_name) ? "yes" : "no";
     else if (strcmp(n->n_name, "origin") == 0 && st->dst_origin[0] != '\0')
         text = st->dst_origin;
-    snprintf(v->v_text, sizeof(v->v_text), "%s", text);
+    else if (strcmp(n->n_name, "receive_resume_token") == 0 && st->dst_partial &&
+             dsl_resume_token(dp, st->dst_name, token) == 0)
+        text = token;
+    snprintf(v->v_text, sizeof(v->v_text), "%.*s", (int)sizeof(v->v_text) - 1, text);
 }
 
 static void
-native_value(cmd_env_t *env, const native_t *n, const dsl_stats_t *st, bool exact, value_t *v)
+native_value(cmd_env_t *env, dsl_pool_t *dp, const native_t *n, const dsl_stats_t *st, bool exact, value_t *v)
 {
     char buf[64];
     strcpy(v->v_source, "-");
     if (!(n->n_shown & kind_of(st)))
         strcpy(v->v_text, "-");
     else if (n->n_offset == SPECIAL)
-        native_special(env, n, st, v);
+        native_special(env, dp, n, st, v);
     else if (n->n_form == RATIO)
         snprintf(v->v_text, sizeof(v->v_text), "%" PRIu64 ".%02" PRIu64 "%s", native_u64(n, st) / 100, native_u64(n, st) % 100,
                  exact ? "" : "x");
@@ -192,7 +197,7 @@ value_get(cmd_env_t *env, dsl_pool_t *dp, const dsl_stats_t *st, const char *pro
 {
     const native_t *n = native_find(prop);
     if (n != NULL) {
-        native_value(env, n, st, exact, v);
+        native_value(env, dp, n, st, exact, v);
         return 0;
     }
     prop = canonical(prop);
@@ -229,6 +234,8 @@ native_in_all(const native_t *n, const dsl_stats_t *st)
 {
     if (!n->n_in_all || !(n->n_shown & kind_of(st)))
         return false;
+    if (strcmp(n->n_name, "receive_resume_token") == 0)
+        return st->dst_partial;
     return strcmp(n->n_name, "origin") != 0 || st->dst_origin[0] != '\0';
 }
 
