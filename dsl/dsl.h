@@ -278,6 +278,7 @@ typedef struct stream_error {
     uint64_t se_record; /* number, from 0 */
     uint64_t se_offset; /* byte in the stream */
     char se_text[200];  /* what is wrong, one clause, no newline */
+    const char *se_what; /* dmu_receive: "new filesystem stream", "incremental stream", ..., or NULL */
 } stream_error_t;
 
 #define DMU_SEND_LARGE_BLOCK 1 /* -L: blocks over 128 KiB stay whole */
@@ -363,18 +364,23 @@ int dsl_recv_abort(dsl_pool_t *dp, const char *fs);
 /*
  * receive.c: all of `receive` for one stream or package: names, properties, renames, deletions. received (may be NULL): the snapshot's full
  * name (the last one of a package; after an error: the one it was about, or empty), ZFS_MAX_DATASET_NAME_LEN bytes.
+ * EAGAIN: all streams were received, but something the package's list asks for (a rename, a destroy) could not be done; dra_warn said what.
  */
 typedef struct dmu_receive_args {
     const char *dra_target;  /* "fs" or "fs@snap" */
     bool dra_force, dra_drop_first, dra_use_last, dra_dryrun; /* -F -d -e -n */
-    bool dra_resumable, dra_heal;                             /* -s -c */
+    bool dra_resumable, dra_heal, dra_skip_holds;             /* -s -c -h */
     const char *dra_origin;
-    const nvlist_t *dra_props;         /* -o: these count at the top and below, whatever the stream says */
+    const nvlist_t *dra_props;         /* -o: name -> string; these count at the top and below, whatever the stream says */
     const char *const *dra_exclude;    /* -x: names, NULL-terminated; or NULL */
     int dra_fd;
     uint64_t *dra_off;
     const volatile int *dra_cancel;
-    void (*dra_said)(void *arg, const char *line); /* -v: one line per thing done; may be NULL */
+    /* All of these may be NULL. */
+    void (*dra_said)(void *arg, const char *line); /* -v: one line per thing done */
+    void (*dra_warn)(void *arg, const char *line); /* what went wrong and does not end the receive */
+    void (*dra_received)(void *arg, uint64_t bytes, uint64_t nsec); /* -v: after each stream */
+    int (*dra_release)(void *arg, const char *ds); /* before a dataset is destroyed or replaced: whoever shows it gives it up. EBUSY */
     void *dra_arg;
 } dmu_receive_args_t;
 int dmu_receive(dsl_pool_t *dp, const dmu_receive_args_t *args, char *received, stream_error_t *se);

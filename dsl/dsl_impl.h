@@ -346,6 +346,8 @@ void quota_probe_fini(quota_probe_t *qp);
 /* history.c: an internal event of a sync task, part of its txg. text may be " ". ZFS: spa_history_log_internal, _ds */
 void history_log(dsl_pool_t *dp, const char *what, dmu_tx_t *tx, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 void history_log_ds(dsl_dataset_t *ds, const char *what, dmu_tx_t *tx, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+/* stats.c: as dsl_find_by_guid, in fs and below. */
+int find_by_guid_below(dsl_pool_t *dp, const char *fs, uint64_t guid, bool snapshot, char *name);
 
 /* name.c */
 int name_check_component(const char *s, size_t n, bool internal); /* EINVAL */

@@ -3,7 +3,11 @@
  * receive.c - all of `receive`: a stream or a package of streams, from a file descriptor to snapshots with names.
  *
  *   one stream     BEGIN ... END
- *   package        BEGIN(2) [nvlist] END   BEGIN ... END   BEGIN ... END   ...   END(zeros)
+ *   package        BEGIN(2) [list] END   BEGIN ... END   BEGIN ... END   ...   END(zeros)
+ *                             │                │
+ *                   receive_list.c     receive_one() for each          before the first and after the last:
+ *                                              │                       receive_replicate() (receive_package.c)
+ *        destination ► skip what is here ► dmu_recv_begin ► properties ► _stream ► _end ► properties of the snapshot, holds
  *
  * WHERE IT GOES. The stream says what it was: pool/a/b@s. What the sender named on its command line is the top; in a package streams
  * below it keep their place below the target.
@@ -12,76 +16,204 @@
  *   pool/a@s            T@s                 T/a@s                    T/a@s
  *   pool/a/b@s          T@s                 T/a/b@s                  T/b@s
  *   the same, top /a    T/b@s               T/a/b@s                  T/a/b@s
+ *   pool@s              T@s                 T@s                      T/pool@s
  *   T = fs@snap         fs@snap             -                        -
  *
- * ZFS: lib/libzfs/libzfs_sendrecv.c. Renames, deletions and properties of a package are not applied.
+ * That is where it is unless it was renamed: a file system that is not there is looked for by its snapshot's guid, a new one's parent
+ * likewise, in the neighbourhood first (the sender may be in the same pool).
+ *
+ * An error ends a package; the streams before it were whole, and stay. A stream in an incremental package whose snapshot is here already is
+ * passed over, so that a package can be received again after an error.
+ *
+ * ZFS: lib/libzfs/libzfs_sendrecv.c
  */
+#include <inttypes.h>
+#include <stdarg.h>
 #include <stdio.h>
 
-#include "recv_impl.h"
+#include "receive_impl.h"
 
-typedef struct receive {
-    dsl_pool_t *rc_dp;
-    const dmu_receive_args_t *rc_args;
-    stream_error_t *rc_se;
-    uint64_t rc_off;
-    uint64_t *rc_progress;                 /* the caller's, or rc_off */
-    char rc_top[ZFS_MAX_DATASET_NAME_LEN]; /* of a package; else empty */
-    char rc_fs[ZFS_MAX_DATASET_NAME_LEN];  /* where the stream at hand goes */
-    char rc_snap[ZFS_MAX_DATASET_NAME_LEN];
-} receive_t;
+/* ---- telling ---- */
+
+static void
+tell(const receive_t *rc, void (*fn)(void *, const char *), const char *fmt, va_list ap)
+{
+    char line[4 * ZFS_MAX_DATASET_NAME_LEN];
+
+    vsnprintf(line, sizeof(line), fmt, ap);
+    fn(rc->rc_args->dra_arg, line);
+}
+
+void
+receive_say(receive_t *rc, const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    if (rc->rc_args->dra_said != NULL)
+        tell(rc, rc->rc_args->dra_said, fmt, ap);
+    va_end(ap);
+}
+
+void
+receive_warn(receive_t *rc, const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    if (rc->rc_args->dra_warn != NULL)
+        tell(rc, rc->rc_args->dra_warn, fmt, ap);
+    va_end(ap);
+}
+
+int
+receive_release(receive_t *rc, const char *ds)
+{
+    const dmu_receive_args_t *args = rc->rc_args;
+
+    return args->dra_release != NULL ? args->dra_release(args->dra_arg, ds) : 0;
+}
+
+#define FAIL(rc, err, ...) stream_fail((rc)->rc_se, SET_ERROR(err), 0, 0, __VA_ARGS__)
 
 /* ---- names ---- */
 
-static const char *
-after_first(const char *name) /* "/a/b" of "pool/a/b"; "" of "pool" */
+int
+receive_map_name(receive_t *rc, const char *sent, char *fs)
 {
-    return name + strcspn(name, "/");
-}
-
-static const char *
-last_of(const char *name) /* "/b" of "pool/a/b"; "" of "pool" */
-{
-    const char *slash = strrchr(name, '/');
-
-    return slash != NULL ? slash : "";
-}
-
-/* The part of the sender's name that is kept behind the target. */
-static const char *
-kept_part(const receive_t *rc, const char *sent)
-{
+    const char *target = rc->rc_args->dra_target, *slash = strrchr(rc->rc_top, '/'), *kept, *between = "";
     size_t top = strlen(rc->rc_top);
-    bool below = top != 0 && strncmp(sent, rc->rc_top, top) == 0 && (sent[top] == '\0' || sent[top] == '/');
 
-    if (rc->rc_args->dra_drop_first)
-        return after_first(sent);
-    if (rc->rc_args->dra_use_last)
-        return below ? sent + (last_of(rc->rc_top) - rc->rc_top) : last_of(sent);
-    return below ? sent + top : "";
+    if (strncmp(sent, rc->rc_top, top) != 0 || (sent[top] != '\0' && sent[top] != '/'))
+        return FAIL(rc, EINVAL, "the stream of %s does not belong into the package of %s", sent, rc->rc_top);
+    if (rc->rc_args->dra_drop_first) {
+        kept = sent + strcspn(sent, "/");
+    } else if (rc->rc_args->dra_use_last) {
+        kept = slash != NULL ? sent + (slash - rc->rc_top) : sent;
+        between = slash != NULL ? "" : "/";
+    } else {
+        kept = sent + top;
+    }
+    int n =
+        snprintf(fs, ZFS_MAX_DATASET_NAME_LEN, "%.*s%s%s", (int)strcspn(target, "@"), target, between, kept);
+    return n < ZFS_MAX_DATASET_NAME_LEN ? 0 : FAIL(rc, ENAMETOOLONG, "the name below %s is too long", target);
+}
+
+/* A target with '@' names the one snapshot there is. */
+static int
+check_target(receive_t *rc)
+{
+    const dmu_receive_args_t *args = rc->rc_args;
+
+    if (strchr(args->dra_target, '@') == NULL)
+        return 0;
+    if (args->dra_use_last || args->dra_drop_first)
+        return FAIL(rc, EINVAL, "a snapshot cannot be the target with -%c", args->dra_use_last ? 'e' : 'd');
+    if (rc->rc_package != NULL && (rc->rc_package->pk_list == NULL || rc->rc_package->pk_recursive))
+        return FAIL(rc, EINVAL, "a snapshot cannot be the target of a stream with several snapshots");
+    return 0;
+}
+
+static bool
+exists(receive_t *rc, const char *name)
+{
+    dsl_dataset_t *ds;
+
+    if (rc->rc_dry != NULL && nvlist_exists(rc->rc_dry, name))
+        return true;
+    if (dsl_dataset_hold(rc->rc_dp, name, rc, &ds) != 0)
+        return false;
+    dsl_dataset_rele(ds, rc);
+    return true;
+}
+
+/* The snapshot with this guid that is nearest: in fs or below, then below its parent, and so on up. */
+static int
+find_near(dsl_pool_t *dp, const char *fs, uint64_t guid, char *snap)
+{
+    char at[ZFS_MAX_DATASET_NAME_LEN];
+    int err = SET_ERROR(ENOENT);
+
+    snprintf(at, sizeof(at), "%s", fs);
+    for (char *slash = at; slash != NULL && err == ENOENT; slash = strrchr(at, '/')) {
+        if (slash != at)
+            *slash = '\0';
+        err = guid != 0 ? find_by_guid_below(dp, at, guid, true, snap) : SET_ERROR(ENOENT);
+    }
+    return err;
+}
+
+/* rc_fs moves to where the snapshot with this guid is; below: into it, under its own last name. */
+static void
+move_near(receive_t *rc, const char *near, uint64_t guid, bool below)
+{
+    char found[ZFS_MAX_DATASET_NAME_LEN], whole[2 * ZFS_MAX_DATASET_NAME_LEN];
+
+    if (find_near(rc->rc_dp, near, guid, found) != 0)
+        return;
+    snprintf(whole, sizeof(whole), "%.*s%s", (int)strcspn(found, "@"), found,
+             below ? strrchr(rc->rc_fs, '/') : "");
+    if (strlen(whole) < sizeof(rc->rc_fs))
+        strcpy(rc->rc_fs, whole);
+}
+
+/* ---- the destination of one stream ---- */
+
+typedef struct one {
+    const struct drr_begin *on_begin;
+    const package_snap_t *on_snap;          /* the list's; NULL */
+    char on_sent[ZFS_MAX_DATASET_NAME_LEN]; /* the sender's file system */
+    const char *on_sentsnap;
+    bool on_top, on_new; /* of the package; makes a file system */
+    uint64_t on_start;   /* byte in the stream */
+} one_t;
+
+static int
+one_init(receive_t *rc, one_t *on, const struct drr_begin *b)
+{
+    char text[sizeof(rc->rc_se->se_text)];
+    bool resuming = (DMU_GET_FEATUREFLAGS(b->drr_versioninfo) & DMU_BACKUP_FEATURE_RESUMING) != 0;
+    int err = stream_check_begin(b, text);
+
+    rc->rc_what = resuming               ? "resume stream"
+                  : b->drr_fromguid != 0 ? "incremental stream"
+                                         : "new filesystem stream";
+    if (err != 0)
+        return stream_fail(rc->rc_se, err, 0, 0, "%s", text);
+    on->on_begin = b;
+    on->on_sentsnap = strchr(b->drr_toname, '@') + 1;
+    snprintf(on->on_sent, sizeof(on->on_sent), "%.*s", (int)(on->on_sentsnap - 1 - b->drr_toname),
+             b->drr_toname);
+    if (rc->rc_package == NULL)
+        strcpy(rc->rc_top, on->on_sent);
+    on->on_snap = package_find(rc->rc_package, b->drr_toguid);
+    on->on_top = strcmp(on->on_sent, rc->rc_top) == 0;
+    on->on_new = !resuming && !rc->rc_args->dra_heal &&
+                 (b->drr_fromguid == 0 || (b->drr_flags & DRR_FLAG_CLONE) || rc->rc_args->dra_origin != NULL);
+    on->on_start = *rc->rc_progress;
+    return 0;
 }
 
 static int
-map_name(receive_t *rc, const char *toname)
+one_destination(receive_t *rc, const one_t *on)
 {
-    const char *target = rc->rc_args->dra_target, *at = strchr(target, '@');
-    char sent[ZFS_MAX_DATASET_NAME_LEN];
-    const char *snap = strchr(toname, '@') + 1;
-    int n;
+    const dmu_receive_args_t *args = rc->rc_args;
+    const char *at = strchr(args->dra_target, '@');
+    char parent[ZFS_MAX_DATASET_NAME_LEN];
+    int err = receive_map_name(rc, on->on_sent, rc->rc_fs);
 
-    snprintf(sent, sizeof(sent), "%.*s", (int)(snap - 1 - toname), toname);
-    if (at != NULL && (rc->rc_top[0] != '\0' || rc->rc_args->dra_drop_first || rc->rc_args->dra_use_last))
-        return stream_fail(rc->rc_se, SET_ERROR(EINVAL), 0, 0,
-                           "a snapshot cannot be the target of this stream");
-    if (last_of(rc->rc_top)[0] == '\0' && rc->rc_args->dra_use_last && rc->rc_top[0] != '\0')
-        n = snprintf(rc->rc_fs, sizeof(rc->rc_fs), "%s%s", target, after_first(sent));
-    else
-        n = snprintf(rc->rc_fs, sizeof(rc->rc_fs), "%.*s%s",
-                     (int)(at != NULL ? at - target : (long)strlen(target)), target,
-                     at != NULL ? "" : kept_part(rc, sent));
-    if (n >= (int)sizeof(rc->rc_fs) || strlen(at != NULL ? at + 1 : snap) >= sizeof(rc->rc_snap))
-        return stream_fail(rc->rc_se, SET_ERROR(ENAMETOOLONG), 0, 0, "the name is too long");
-    snprintf(rc->rc_snap, sizeof(rc->rc_snap), "%s", at != NULL ? at + 1 : snap);
+    if (err != 0)
+        return err;
+    if (strlen(at != NULL ? at + 1 : on->on_sentsnap) >= sizeof(rc->rc_snap))
+        return FAIL(rc, ENAMETOOLONG, "the name is too long");
+    strcpy(rc->rc_snap, at != NULL ? at + 1 : on->on_sentsnap);
+    strcpy(parent, rc->rc_fs);
+    parent[strrchr(parent, '/') != NULL ? strrchr(parent, '/') - parent : 0] = '\0';
+    if (on->on_new && on->on_snap != NULL && parent[0] != '\0' && !exists(rc, parent))
+        move_near(rc, parent, package_fs_guid(on->on_snap->ps_fs, "parentfromsnap"), true);
+    else if (!on->on_new && (!on->on_top || args->dra_drop_first || args->dra_use_last) &&
+             !exists(rc, rc->rc_fs))
+        move_near(rc, rc->rc_fs, on->on_begin->drr_fromguid, false);
     return 0;
 }
 
@@ -92,7 +224,8 @@ make_parents(receive_t *rc)
     char name[ZFS_MAX_DATASET_NAME_LEN];
     size_t i = strlen(rc->rc_args->dra_target);
 
-    if (!rc->rc_args->dra_drop_first || rc->rc_fs[i] == '\0')
+    if (!rc->rc_args->dra_drop_first || strncmp(rc->rc_fs, rc->rc_args->dra_target, i) != 0 ||
+        rc->rc_fs[i] == '\0')
         return 0;
     for (i++; rc->rc_fs[i] != '\0'; i++) {
         if (rc->rc_fs[i] != '/')
@@ -105,31 +238,148 @@ make_parents(receive_t *rc)
     return 0;
 }
 
+/* The rest is dmu_recv_begin()'s to check; but a dry run does not come that far. */
+static int
+one_check(receive_t *rc, const one_t *on)
+{
+    char parent[ZFS_MAX_DATASET_NAME_LEN];
+    bool there = exists(rc, rc->rc_fs);
+
+    if (on->on_new && there && !rc->rc_args->dra_force)
+        return FAIL(rc, EEXIST, "destination '%s' exists: must specify -F to overwrite it", rc->rc_fs);
+    if (!on->on_new && !there)
+        return FAIL(rc, ENOENT, "destination '%s' does not exist", rc->rc_fs);
+    strcpy(parent, rc->rc_fs);
+    char *slash = strrchr(parent, '/');
+    if (there || slash == NULL || rc->rc_args->dra_drop_first)
+        return 0;
+    *slash = '\0';
+    return exists(rc, parent) ? 0 : FAIL(rc, ENOENT, "the parent of '%s' does not exist", rc->rc_fs);
+}
+
 /* ---- one stream ---- */
+
+/* Reads to the END, looking at sums and fields only. */
+static int
+skip_stream(receive_t *rc, const dmu_replay_record_t *wire)
+{
+    const dmu_receive_args_t *args = rc->rc_args;
+    stream_rec_t *rec;
+    stream_in_t si;
+    uint8_t *list;
+    bool end = false;
+    int err = stream_in_start(&si, args->dra_fd, rc->rc_progress, args->dra_cancel, rc->rc_se, wire, &list);
+
+    if (err == 0)
+        free(list);
+    while (err == 0 && !end && (err = stream_in_next(&si, &rec)) == 0) {
+        end = rec->sr_drr.drr_type == DRR_END;
+        stream_rec_free(rec);
+    }
+    return err;
+}
+
+/* Is the snapshot of this stream here? Its name usually tells; renamed ones are looked for after something went wrong. */
+static bool
+already_here(receive_t *rc, const one_t *on, bool anywhere)
+{
+    char name[2 * ZFS_MAX_DATASET_NAME_LEN], found[ZFS_MAX_DATASET_NAME_LEN];
+    dsl_dataset_phys_t phys = {0};
+    dsl_dataset_t *ds;
+
+    if (rc->rc_package == NULL || (on->on_begin->drr_fromguid == 0 && rc->rc_package->pk_fromsnap == NULL))
+        return false;
+    if (anywhere)
+        return find_by_guid_below(rc->rc_dp, rc->rc_fs, on->on_begin->drr_toguid, true, found) == 0 &&
+               strncmp(found, rc->rc_fs, strlen(rc->rc_fs)) == 0 && found[strlen(rc->rc_fs)] == '@';
+    snprintf(name, sizeof(name), "%s@%s", rc->rc_fs, rc->rc_snap);
+    if (strlen(name) >= ZFS_MAX_DATASET_NAME_LEN || dsl_dataset_hold(rc->rc_dp, name, rc, &ds) != 0)
+        return false;
+    dsl_dataset_phys(ds, &phys);
+    dsl_dataset_rele(ds, rc);
+    return phys.ds_guid == on->on_begin->drr_toguid;
+}
+
+static int
+pass_over(receive_t *rc, const dmu_replay_record_t *wire)
+{
+    memset(rc->rc_se, 0, sizeof(*rc->rc_se));
+    receive_say(rc, "snap %s@%s already exists; ignoring", rc->rc_fs, rc->rc_snap);
+    return skip_stream(rc, wire);
+}
+
+static int
+receive_data(receive_t *rc, const one_t *on, const dmu_replay_record_t *wire)
+{
+    const dmu_receive_args_t *args = rc->rc_args;
+    const nvlist_t *fs = on->on_snap != NULL ? on->on_snap->ps_fs : NULL;
+    char origin[ZFS_MAX_DATASET_NAME_LEN];
+    dmu_recv_args_t rva = {.rva_tofs = rc->rc_fs,
+                           .rva_tosnap = rc->rc_snap,
+                           .rva_begin = wire,
+                           .rva_fd = args->dra_fd,
+                           .rva_off = rc->rc_progress,
+                           .rva_cancel = args->dra_cancel,
+                           .rva_force = args->dra_force,
+                           .rva_resumable = args->dra_resumable,
+                           .rva_heal = args->dra_heal,
+                           .rva_origin = args->dra_origin};
+    dmu_recv_cookie_t *drc;
+    uint64_t start = gethrtime();
+
+    if ((on->on_begin->drr_flags & DRR_FLAG_CLONE) && args->dra_origin == NULL &&
+        find_near(rc->rc_dp, rc->rc_fs, on->on_begin->drr_fromguid, origin) == 0) {
+        rva.rva_origin = origin;
+        receive_say(rc, "found clone origin %s", origin);
+    }
+    int err = dmu_recv_begin(rc->rc_dp, &rva, rc->rc_se, &drc);
+    if ((err == ENOENT || err == EEXIST || err == ENODEV) && already_here(rc, on, true))
+        return pass_over(rc, wire);
+    if (err == 0 && on->on_new) /* new data obeys them */
+        receive_props(rc, fs, on->on_top);
+    if (err == 0)
+        err = dmu_recv_stream(drc, rc->rc_se);
+    if (err == 0)
+        err = dmu_recv_end(drc);
+    if (err != 0)
+        return err;
+    rc->rc_streams++;
+    if (!on->on_new && !args->dra_heal)
+        receive_props(rc, fs, on->on_top);
+    if (on->on_snap != NULL)
+        receive_snap_props(rc, rc->rc_fs, rc->rc_snap, on->on_snap, true);
+    if (args->dra_received != NULL)
+        args->dra_received(args->dra_arg, *rc->rc_progress - on->on_start + DRR_SIZE, gethrtime() - start);
+    return 0;
+}
 
 static int
 receive_one(receive_t *rc, const dmu_replay_record_t *wire, const struct drr_begin *b)
 {
-    const dmu_receive_args_t *args = rc->rc_args;
-    dmu_recv_args_t rva = {.rva_tofs = rc->rc_fs, .rva_tosnap = rc->rc_snap, .rva_begin = wire, .rva_fd = args->dra_fd,
-                           .rva_off = rc->rc_progress, .rva_cancel = args->dra_cancel, .rva_force = args->dra_force,
-                           .rva_resumable = args->dra_resumable, .rva_heal = args->dra_heal, .rva_origin = args->dra_origin,
-                           .rva_props = args->dra_props};
-    dmu_recv_cookie_t *drc;
-    char text[sizeof(rc->rc_se->se_text)];
-    int err = stream_check_begin(b, text);
+    one_t on;
+    int err = one_init(rc, &on, b);
 
+    if (err == 0)
+        err = check_target(rc);
+    if (err == 0)
+        err = one_destination(rc, &on);
+    if (err == 0 && already_here(rc, &on, false))
+        return pass_over(rc, wire);
+    if (err == 0)
+        err = one_check(rc, &on);
     if (err != 0)
-        return stream_fail(rc->rc_se, err, 0, 0, "%s", text);
-    err = map_name(rc, b->drr_toname);
-    if (err != 0 || args->dra_dryrun)
         return err;
+    receive_say(rc, "%s %s%s stream of %s into %s@%s", rc->rc_dry != NULL ? "would receive" : "receiving",
+                rc->rc_args->dra_heal ? "corrective " : "", b->drr_fromguid != 0 ? "incremental" : "full",
+                b->drr_toname, rc->rc_fs, rc->rc_snap);
+    if (rc->rc_dry != NULL) {
+        nvlist_add_boolean(rc->rc_dry, rc->rc_fs);
+        return skip_stream(rc, wire);
+    }
+    if (on.on_new && rc->rc_args->dra_force)
+        (void)receive_release(rc, rc->rc_fs); /* in use: dmu_recv_begin says so */
     err = make_parents(rc);
-    if (err == 0)
-        err = dmu_recv_begin(rc->rc_dp, &rva, rc->rc_se, &drc);
-    if (err == 0)
-        err = dmu_recv_stream(drc, rc->rc_se);
-    return err != 0 ? err : dmu_recv_end(drc);
+    return err != 0 ? err : receive_data(rc, &on, wire);
 }
 
 /* ---- packages ---- */
@@ -151,47 +401,71 @@ package_header(receive_t *rc, stream_in_t *si, const dmu_replay_record_t *wire,
     err = stream_in_read(si, list, len);
     if (err == 0)
         err = stream_in_read(si, &end, sizeof(end));
-    void (*fletcher)(const void *, size_t, zio_cksum_t *) =
-        si->in_swap ? fletcher_4_incremental_byteswap : fletcher_4_incremental_native;
-    fletcher(wire, sizeof(*wire), &sum);
-    fletcher(list, len, &sum);
+    if (err == 0) {
+        void (*fletcher)(const void *, size_t, zio_cksum_t *) =
+            si->in_swap ? fletcher_4_incremental_byteswap : fletcher_4_incremental_native;
+        fletcher(wire, sizeof(*wire), &sum);
+        fletcher(list, len, &sum);
+        if (si->in_swap)
+            drr_byteswap(&end, __builtin_bswap32(end.drr_type));
+        if (end.drr_type != DRR_END)
+            err = stream_fail(rc->rc_se, SET_ERROR(EINVAL), 1, si->in_off - DRR_SIZE,
+                              "the package's header does not end");
+        else if (!zio_cksum_equal(&end.drr_u.drr_end.drr_checksum, &sum))
+            err = stream_fail(rc->rc_se, SET_ERROR(ECKSUM), 1, si->in_off - DRR_SIZE,
+                              "the checksum of the package's header differs");
+    }
+    if (err == 0 && len != 0)
+        err = package_parse(rc->rc_package, list, len, rc->rc_se);
     free(list);
-    if (err != 0)
-        return err;
-    if (si->in_swap)
-        drr_byteswap(&end, __builtin_bswap32(end.drr_type));
-    if (end.drr_type != DRR_END)
-        return stream_fail(rc->rc_se, SET_ERROR(EINVAL), 1, si->in_off - DRR_SIZE,
-                           "the package's header does not end");
-    if (!zio_cksum_equal(&end.drr_u.drr_end.drr_checksum, &sum))
-        return stream_fail(rc->rc_se, SET_ERROR(ECKSUM), 1, si->in_off - DRR_SIZE,
-                           "the checksum of the package's header differs");
-    return 0;
+    return err;
 }
 
 static int receive_next(receive_t *rc, bool *atend);
+
+/* Something left to do is an error only when all streams came. */
+static int
+package_streams(receive_t *rc)
+{
+    char tofs[ZFS_MAX_DATASET_NAME_LEN];
+    const package_t *pk = rc->rc_package;
+    bool tree = pk->pk_list != NULL && pk->pk_recursive && pk->pk_fromsnap != NULL, done = true,
+         atend = false;
+    int err = check_target(rc);
+
+    if (err == 0)
+        err = receive_map_name(rc, rc->rc_top, tofs);
+    if (err == 0 && tree)
+        (void)receive_replicate(rc, tofs, false);
+    while (err == 0 && !atend)
+        err = receive_next(rc, &atend);
+    if (err == 0 && tree && rc->rc_dry == NULL)
+        done = receive_replicate(rc, tofs, true);
+    if (err != 0 && rc->rc_streams != 0)
+        receive_warn(rc, "%" PRIu64 " stream%s of this package came before it, whole, and stay%s",
+                     rc->rc_streams, rc->rc_streams == 1 ? "" : "s", rc->rc_streams == 1 ? "s" : "");
+    return err != 0 || done ? err : SET_ERROR(EAGAIN);
+}
 
 static int
 receive_package(receive_t *rc, stream_in_t *si, const dmu_replay_record_t *wire,
                 const dmu_replay_record_t *begin)
 {
     const char *toname = begin->drr_u.drr_begin.drr_toname;
-    bool atend = false;
+    package_t pk = {.pk_list = NULL};
     int err;
 
-    if (rc->rc_top[0] != '\0')
-        return stream_fail(rc->rc_se, SET_ERROR(EINVAL), 0, 0, "a package inside a package");
-    if (memchr(toname, '\0', sizeof(begin->drr_u.drr_begin.drr_toname)) == NULL)
-        return stream_fail(rc->rc_se, SET_ERROR(EINVAL), 0, 0, "the package has no name");
+    if (rc->rc_package != NULL)
+        return FAIL(rc, EINVAL, "a package inside a package");
+    if (memchr(toname, '\0', sizeof(begin->drr_u.drr_begin.drr_toname)) == NULL ||
+        strchr(toname, '@') == NULL)
+        return FAIL(rc, EINVAL, "the package has no name");
+    rc->rc_package = &pk;
     snprintf(rc->rc_top, sizeof(rc->rc_top), "%.*s", (int)strcspn(toname, "@"), toname);
     err = package_header(rc, si, wire, begin);
-    if (err != 0 || rc->rc_args->dra_dryrun) {
-        if (err == 0)
-            err = map_name(rc, toname);
-        return err;
-    }
-    while (err == 0 && !atend)
-        err = receive_next(rc, &atend);
+    if (err == 0)
+        err = package_streams(rc);
+    package_free(&pk);
     return err;
 }
 
@@ -223,7 +497,10 @@ dmu_receive(dsl_pool_t *dp, const dmu_receive_args_t *args, char *received, stre
 
     memset(rc.rc_se, 0, sizeof(*rc.rc_se));
     rc.rc_progress = args->dra_off != NULL ? args->dra_off : &rc.rc_off;
+    rc.rc_dry = args->dra_dryrun ? nvlist_alloc() : NULL;
     err = receive_next(&rc, NULL);
+    nvlist_free(rc.rc_dry);
+    rc.rc_se->se_what = err != 0 ? rc.rc_what : NULL;
     if (received != NULL)
         received[0] = '\0';
     if (received != NULL && rc.rc_fs[0] != '\0') { /* after an error: what it was about */

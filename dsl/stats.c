@@ -296,10 +296,16 @@ find_below(void *arg, const char *fs)
 }
 
 int
-dsl_find_by_guid(dsl_pool_t *dp, uint64_t guid, bool snapshot, char *name)
+find_by_guid_below(dsl_pool_t *dp, const char *fs, uint64_t guid, bool snapshot, char *name)
 {
     find_arg_t fa = {dp, guid, snapshot, name};
-    int err = find_below(&fa, dsl_pool_name(dp));
+    int err = find_below(&fa, fs);
 
     return err == FOUND ? 0 : err != 0 ? err : SET_ERROR(ENOENT);
+}
+
+int
+dsl_find_by_guid(dsl_pool_t *dp, uint64_t guid, bool snapshot, char *name)
+{
+    return find_by_guid_below(dp, dsl_pool_name(dp), guid, snapshot, name);
 }

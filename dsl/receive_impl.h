@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * receive_impl.h - between receive.c (names, one stream after the other), receive_list.c (what a package's list says),
+ * receive_package.c (the tree that is here made like the sender's) and receive_prop.c (properties and holds).
+ */
+#ifndef COWBIRD_RECEIVE_IMPL_H
+#define COWBIRD_RECEIVE_IMPL_H
+
+#include "recv_impl.h"
+
+/* ---- receive_list.c: the list at the head of a package; all that is in it has been checked ---- */
+
+typedef struct package_snap {
+    uint64_t ps_guid;
+    const char *ps_name; /* without fs@ */
+    const nvlist_t *
+        ps_fs; /* the file system's entry: name, parentfromsnap, origin, props, snaps, snapprops, snapholds */
+} package_snap_t;
+
+typedef struct package {
+    nvlist_t *pk_list;        /* NULL: the package has none */
+    const char *pk_fromsnap;  /* NULL: full */
+    bool pk_recursive;        /* -R: the list is of a whole tree */
+    package_snap_t *pk_snaps; /* of all file systems, by guid */
+    size_t pk_nsnaps;
+} package_t;
+
+/* An error is told in se. */
+int package_parse(package_t *pk, const uint8_t *list, size_t len, stream_error_t *se);
+void package_free(package_t *pk);
+/* NULL: no file system of the sender has a snapshot with this guid. */
+const package_snap_t *package_find(const package_t *pk, uint64_t guid);
+const char *package_fs_name(const nvlist_t *fs);
+uint64_t package_fs_guid(const nvlist_t *fs, const char *key); /* "origin", "parentfromsnap"; 0: not there */
+const nvlist_t *package_fs_list(const nvlist_t *fs, const char *key,
+                                const char *inner); /* inner may be NULL; NULL: not there */
+
+/* ---- receive.c ---- */
+
+typedef struct receive {
+    dsl_pool_t *rc_dp;
+    const dmu_receive_args_t *rc_args;
+    stream_error_t *rc_se;
+    uint64_t rc_off;
+    uint64_t *rc_progress;                 /* the caller's, or rc_off */
+    const char *rc_what;                   /* kind of the stream at hand */
+    package_t *rc_package;                 /* NULL: a single stream */
+    char rc_top[ZFS_MAX_DATASET_NAME_LEN]; /* what was named on the sender's command line */
+    char rc_fs[ZFS_MAX_DATASET_NAME_LEN];  /* where the stream at hand goes */
+    char rc_snap[ZFS_MAX_DATASET_NAME_LEN];
+    uint64_t rc_streams; /* received so far */
+    nvlist_t *rc_dry;    /* -n: file systems that would be there by now */
+} receive_t;
+
+void receive_say(receive_t *rc, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void receive_warn(receive_t *rc, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+int receive_release(receive_t *rc, const char *ds);
+/* Where the sender's file system goes. EINVAL, ENAMETOOLONG (told) */
+int receive_map_name(receive_t *rc, const char *sent, char *fs);
+
+/* ---- receive_package.c ---- */
+
+/*
+ * Renames, promotes and (-F) destroys what is below tofs until it is as the list says. False: something is left to do. Before the streams
+ * are received, and after: a rename may need a file system that comes with them. last: say what could not be done.
+ */
+bool receive_replicate(receive_t *rc, const char *tofs, bool last);
+
+/* ---- receive_prop.c ---- */
+
+/* What -o, -x and the list (fs may be NULL) say of the properties of rc_fs. Never fails: what cannot be set is warned of. */
+void receive_props(receive_t *rc, const nvlist_t *fs, bool top);
+/* Properties and holds of fs@snap, which is ps at the sender. */
+void receive_snap_props(receive_t *rc, const char *fs, const char *snap, const package_snap_t *ps,
+                        bool and_holds);
+
+#endif
