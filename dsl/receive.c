@@ -109,7 +109,7 @@ check_target(receive_t *rc)
         return 0;
     if (args->dra_use_last || args->dra_drop_first)
         return FAIL(rc, EINVAL, "a snapshot cannot be the target with -%c", args->dra_use_last ? 'e' : 'd');
-    if (rc->rc_package != NULL && (rc->rc_package->pk_list == NULL || rc->rc_package->pk_recursive))
+    if (rc->rc_list != NULL && (rc->rc_list->rl_list == NULL || rc->rc_list->rl_recursive))
         return FAIL(rc, EINVAL, "a snapshot cannot be the target of a stream with several snapshots");
     return 0;
 }
@@ -161,11 +161,13 @@ move_near(receive_t *rc, const char *near, uint64_t guid, bool below)
 
 typedef struct one {
     const struct drr_begin *on_begin;
-    const package_snap_t *on_snap;          /* the list's; NULL */
+    const receive_snap_t *on_snap;          /* the list's; NULL */
     char on_sent[ZFS_MAX_DATASET_NAME_LEN]; /* the sender's file system */
     const char *on_sentsnap;
-    bool on_top, on_new; /* of the package; makes a file system */
-    uint64_t on_start;   /* byte in the stream */
+    bool on_top;       /* of the package */
+    bool on_new;       /* a full stream or a clone's: it makes a file system */
+    bool on_there;     /* the destination is there */
+    uint64_t on_start; /* byte in the stream */
 } one_t;
 
 static int
@@ -184,9 +186,9 @@ one_init(receive_t *rc, one_t *on, const struct drr_begin *b)
     on->on_sentsnap = strchr(b->drr_toname, '@') + 1;
     snprintf(on->on_sent, sizeof(on->on_sent), "%.*s", (int)(on->on_sentsnap - 1 - b->drr_toname),
              b->drr_toname);
-    if (rc->rc_package == NULL)
+    if (rc->rc_list == NULL)
         strcpy(rc->rc_top, on->on_sent);
-    on->on_snap = package_find(rc->rc_package, b->drr_toguid);
+    on->on_snap = receive_list_find(rc->rc_list, b->drr_toguid);
     on->on_top = strcmp(on->on_sent, rc->rc_top) == 0;
     on->on_new = !resuming && !rc->rc_args->dra_heal &&
                  (b->drr_fromguid == 0 || (b->drr_flags & DRR_FLAG_CLONE) || rc->rc_args->dra_origin != NULL);
@@ -210,7 +212,7 @@ one_destination(receive_t *rc, const one_t *on)
     strcpy(parent, rc->rc_fs);
     parent[strrchr(parent, '/') != NULL ? strrchr(parent, '/') - parent : 0] = '\0';
     if (on->on_new && on->on_snap != NULL && parent[0] != '\0' && !exists(rc, parent))
-        move_near(rc, parent, package_fs_guid(on->on_snap->ps_fs, "parentfromsnap"), true);
+        move_near(rc, parent, receive_list_guid(on->on_snap->rs_fs, "parentfromsnap"), true);
     else if (!on->on_new && (!on->on_top || args->dra_drop_first || args->dra_use_last) &&
              !exists(rc, rc->rc_fs))
         move_near(rc, rc->rc_fs, on->on_begin->drr_fromguid, false);
@@ -240,18 +242,18 @@ make_parents(receive_t *rc)
 
 /* The rest is dmu_recv_begin()'s to check; but a dry run does not come that far. */
 static int
-one_check(receive_t *rc, const one_t *on)
+one_check(receive_t *rc, one_t *on)
 {
     char parent[ZFS_MAX_DATASET_NAME_LEN];
-    bool there = exists(rc, rc->rc_fs);
 
-    if (on->on_new && there && !rc->rc_args->dra_force)
+    on->on_there = exists(rc, rc->rc_fs);
+    if (on->on_new && on->on_there && !rc->rc_args->dra_force)
         return FAIL(rc, EEXIST, "destination '%s' exists: must specify -F to overwrite it", rc->rc_fs);
-    if (!on->on_new && !there)
+    if (!on->on_new && !on->on_there)
         return FAIL(rc, ENOENT, "destination '%s' does not exist", rc->rc_fs);
     strcpy(parent, rc->rc_fs);
     char *slash = strrchr(parent, '/');
-    if (there || slash == NULL || rc->rc_args->dra_drop_first)
+    if (on->on_there || slash == NULL || rc->rc_args->dra_drop_first)
         return 0;
     *slash = '\0';
     return exists(rc, parent) ? 0 : FAIL(rc, ENOENT, "the parent of '%s' does not exist", rc->rc_fs);
@@ -287,7 +289,7 @@ already_here(receive_t *rc, const one_t *on, bool anywhere)
     dsl_dataset_phys_t phys = {0};
     dsl_dataset_t *ds;
 
-    if (rc->rc_package == NULL || (on->on_begin->drr_fromguid == 0 && rc->rc_package->pk_fromsnap == NULL))
+    if (rc->rc_list == NULL || (on->on_begin->drr_fromguid == 0 && rc->rc_list->rl_fromsnap == NULL))
         return false;
     if (anywhere)
         return find_by_guid_below(rc->rc_dp, rc->rc_fs, on->on_begin->drr_toguid, true, found) == 0 &&
@@ -312,7 +314,7 @@ static int
 receive_data(receive_t *rc, const one_t *on, const dmu_replay_record_t *wire)
 {
     const dmu_receive_args_t *args = rc->rc_args;
-    const nvlist_t *fs = on->on_snap != NULL ? on->on_snap->ps_fs : NULL;
+    const nvlist_t *fs = on->on_snap != NULL ? on->on_snap->rs_fs : NULL;
     char origin[ZFS_MAX_DATASET_NAME_LEN];
     dmu_recv_args_t rva = {.rva_tofs = rc->rc_fs,
                            .rva_tosnap = rc->rc_snap,
@@ -323,7 +325,8 @@ receive_data(receive_t *rc, const one_t *on, const dmu_replay_record_t *wire)
                            .rva_force = args->dra_force,
                            .rva_resumable = args->dra_resumable,
                            .rva_heal = args->dra_heal,
-                           .rva_origin = args->dra_origin};
+                           .rva_origin = args->dra_origin,
+                           .rva_props = on->on_top ? args->dra_props : NULL};
     dmu_recv_cookie_t *drc;
     uint64_t start = gethrtime();
 
@@ -333,10 +336,11 @@ receive_data(receive_t *rc, const one_t *on, const dmu_replay_record_t *wire)
         receive_say(rc, "found clone origin %s", origin);
     }
     int err = dmu_recv_begin(rc->rc_dp, &rva, rc->rc_se, &drc);
-    if ((err == ENOENT || err == EEXIST || err == ENODEV) && already_here(rc, on, true))
+    if ((err == ENOENT || err == EEXIST || err == ENODEV) && *rc->rc_progress == on->on_start &&
+        already_here(rc, on, true))
         return pass_over(rc, wire);
-    if (err == 0 && on->on_new) /* new data obeys them */
-        receive_props(rc, fs, on->on_top);
+    if (err == 0 && !on->on_there) /* new data obeys them */
+        receive_props(rc, fs, on->on_top, true);
     if (err == 0)
         err = dmu_recv_stream(drc, rc->rc_se);
     if (err == 0)
@@ -344,8 +348,8 @@ receive_data(receive_t *rc, const one_t *on, const dmu_replay_record_t *wire)
     if (err != 0)
         return err;
     rc->rc_streams++;
-    if (!on->on_new && !args->dra_heal)
-        receive_props(rc, fs, on->on_top);
+    if (on->on_there && !args->dra_heal)
+        receive_props(rc, fs, on->on_top, false);
     if (on->on_snap != NULL)
         receive_snap_props(rc, rc->rc_fs, rc->rc_snap, on->on_snap, true);
     if (args->dra_received != NULL)
@@ -376,8 +380,6 @@ receive_one(receive_t *rc, const dmu_replay_record_t *wire, const struct drr_beg
         nvlist_add_boolean(rc->rc_dry, rc->rc_fs);
         return skip_stream(rc, wire);
     }
-    if (on.on_new && rc->rc_args->dra_force)
-        (void)receive_release(rc, rc->rc_fs); /* in use: dmu_recv_begin says so */
     err = make_parents(rc);
     return err != 0 ? err : receive_data(rc, &on, wire);
 }
@@ -416,7 +418,7 @@ package_header(receive_t *rc, stream_in_t *si, const dmu_replay_record_t *wire,
                               "the checksum of the package's header differs");
     }
     if (err == 0 && len != 0)
-        err = package_parse(rc->rc_package, list, len, rc->rc_se);
+        err = receive_list_parse(rc->rc_list, list, len, rc->rc_se);
     free(list);
     return err;
 }
@@ -428,8 +430,8 @@ static int
 package_streams(receive_t *rc)
 {
     char tofs[ZFS_MAX_DATASET_NAME_LEN];
-    const package_t *pk = rc->rc_package;
-    bool tree = pk->pk_list != NULL && pk->pk_recursive && pk->pk_fromsnap != NULL, done = true,
+    const receive_list_t *rl = rc->rc_list;
+    bool tree = rl->rl_list != NULL && rl->rl_recursive && rl->rl_fromsnap != NULL, done = true,
          atend = false;
     int err = check_target(rc);
 
@@ -452,20 +454,20 @@ receive_package(receive_t *rc, stream_in_t *si, const dmu_replay_record_t *wire,
                 const dmu_replay_record_t *begin)
 {
     const char *toname = begin->drr_u.drr_begin.drr_toname;
-    package_t pk = {.pk_list = NULL};
+    receive_list_t rl = {.rl_list = NULL};
     int err;
 
-    if (rc->rc_package != NULL)
+    if (rc->rc_list != NULL)
         return FAIL(rc, EINVAL, "a package inside a package");
     if (memchr(toname, '\0', sizeof(begin->drr_u.drr_begin.drr_toname)) == NULL ||
         strchr(toname, '@') == NULL)
         return FAIL(rc, EINVAL, "the package has no name");
-    rc->rc_package = &pk;
+    rc->rc_list = &rl;
     snprintf(rc->rc_top, sizeof(rc->rc_top), "%.*s", (int)strcspn(toname, "@"), toname);
     err = package_header(rc, si, wire, begin);
     if (err == 0)
         err = package_streams(rc);
-    package_free(&pk);
+    receive_list_free(&rl);
     return err;
 }
 

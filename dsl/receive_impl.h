@@ -10,30 +10,31 @@
 
 /* ---- receive_list.c: the list at the head of a package; all that is in it has been checked ---- */
 
-typedef struct package_snap {
-    uint64_t ps_guid;
-    const char *ps_name; /* without fs@ */
+typedef struct receive_snap {
+    uint64_t rs_guid;
+    const char *rs_name; /* without fs@ */
     const nvlist_t *
-        ps_fs; /* the file system's entry: name, parentfromsnap, origin, props, snaps, snapprops, snapholds */
-} package_snap_t;
+        rs_fs; /* the file system's entry: name, parentfromsnap, origin, props, snaps, snapprops, snapholds */
+} receive_snap_t;
 
-typedef struct package {
-    nvlist_t *pk_list;        /* NULL: the package has none */
-    const char *pk_fromsnap;  /* NULL: full */
-    bool pk_recursive;        /* -R: the list is of a whole tree */
-    package_snap_t *pk_snaps; /* of all file systems, by guid */
-    size_t pk_nsnaps;
-} package_t;
+typedef struct receive_list {
+    nvlist_t *rl_list;        /* NULL: the package has none */
+    const char *rl_fromsnap;  /* NULL: full */
+    bool rl_recursive;        /* -R: the list is of a whole tree */
+    receive_snap_t *rl_snaps; /* of all file systems, by guid */
+    size_t rl_nsnaps;
+} receive_list_t;
 
 /* An error is told in se. */
-int package_parse(package_t *pk, const uint8_t *list, size_t len, stream_error_t *se);
-void package_free(package_t *pk);
+int receive_list_parse(receive_list_t *rl, const uint8_t *list, size_t len, stream_error_t *se);
+void receive_list_free(receive_list_t *rl);
 /* NULL: no file system of the sender has a snapshot with this guid. */
-const package_snap_t *package_find(const package_t *pk, uint64_t guid);
-const char *package_fs_name(const nvlist_t *fs);
-uint64_t package_fs_guid(const nvlist_t *fs, const char *key); /* "origin", "parentfromsnap"; 0: not there */
-const nvlist_t *package_fs_list(const nvlist_t *fs, const char *key,
-                                const char *inner); /* inner may be NULL; NULL: not there */
+const receive_snap_t *receive_list_find(const receive_list_t *rl, uint64_t guid);
+const char *receive_list_name(const nvlist_t *fs);
+uint64_t receive_list_guid(const nvlist_t *fs,
+                           const char *key); /* "origin", "parentfromsnap"; 0: not there */
+const nvlist_t *receive_list_inner(const nvlist_t *fs, const char *key,
+                                  const char *inner); /* inner may be NULL; NULL: not there */
 
 /* ---- receive.c ---- */
 
@@ -44,7 +45,7 @@ typedef struct receive {
     uint64_t rc_off;
     uint64_t *rc_progress;                 /* the caller's, or rc_off */
     const char *rc_what;                   /* kind of the stream at hand */
-    package_t *rc_package;                 /* NULL: a single stream */
+    receive_list_t *rc_list;               /* NULL: a single stream */
     char rc_top[ZFS_MAX_DATASET_NAME_LEN]; /* what was named on the sender's command line */
     char rc_fs[ZFS_MAX_DATASET_NAME_LEN];  /* where the stream at hand goes */
     char rc_snap[ZFS_MAX_DATASET_NAME_LEN];
@@ -69,9 +70,9 @@ bool receive_replicate(receive_t *rc, const char *tofs, bool last);
 /* ---- receive_prop.c ---- */
 
 /* What -o, -x and the list (fs may be NULL) say of the properties of rc_fs. Never fails: what cannot be set is warned of. */
-void receive_props(receive_t *rc, const nvlist_t *fs, bool top);
-/* Properties and holds of fs@snap, which is ps at the sender. */
-void receive_snap_props(receive_t *rc, const char *fs, const char *snap, const package_snap_t *ps,
+void receive_props(receive_t *rc, const nvlist_t *fs, bool top, bool is_new);
+/* Properties and holds of fs@snap, which is rs at the sender. */
+void receive_snap_props(receive_t *rc, const char *fs, const char *snap, const receive_snap_t *rs,
                         bool and_holds);
 
 #endif

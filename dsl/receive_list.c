@@ -10,9 +10,9 @@
  *       └ 0x2b.. ─ ...  parentfromsnap 0x77.., origin 0x77..
  *
  * INVARIANTS
- *  1. The list comes from anywhere: after package_parse() every entry is a list with a valid name, every snapshot has a valid name and
+ *  1. The list comes from anywhere: after receive_list_parse() every entry is a list with a valid name, every snapshot has a valid name and
  *     a number. What else is in it is looked up with its type, and counts as missing when it has another.
- *  2. Everything points into pk_list, which lives as long as the package.
+ *  2. Everything points into rl_list, which lives as long as the package.
  *
  * ZFS: fsavl_create() in libzfs_sendrecv.c
  */
@@ -24,9 +24,9 @@
 static int
 snap_compare(const void *a, const void *b)
 {
-    const package_snap_t *x = a, *y = b;
+    const receive_snap_t *x = a, *y = b;
 
-    return AVL_CMP(x->ps_guid, y->ps_guid);
+    return AVL_CMP(x->rs_guid, y->rs_guid);
 }
 
 static int
@@ -37,24 +37,24 @@ list_fail(stream_error_t *se, const char *what)
 
 /* snaps: name -> guid. The array doubles whenever its length is a power of two. */
 static int
-add_snaps(package_t *pk, const nvlist_t *fs, const nvlist_t *snaps, stream_error_t *se)
+add_snaps(receive_list_t *rl, const nvlist_t *fs, const nvlist_t *snaps, stream_error_t *se)
 {
     for (const nvpair_t *p = nvlist_next_nvpair(snaps, NULL); p != NULL; p = nvlist_next_nvpair(snaps, p)) {
         const char *name = nvpair_name(p);
-        size_t n = pk->pk_nsnaps;
+        size_t n = rl->rl_nsnaps;
 
         if (nvpair_type(p) != DATA_TYPE_UINT64 || name_check_component(name, strlen(name), false) != 0 ||
             strlen(name) >= ZFS_MAX_DATASET_NAME_LEN)
             return list_fail(se, "a snapshot without a proper name or guid");
         if ((n & (n - 1)) == 0)
-            pk->pk_snaps = xrealloc(pk->pk_snaps, MAX(2 * n, 1) * sizeof(package_snap_t));
-        pk->pk_snaps[pk->pk_nsnaps++] = (package_snap_t){nvpair_value_uint64(p), name, fs};
+            rl->rl_snaps = xrealloc(rl->rl_snaps, MAX(2 * n, 1) * sizeof(receive_snap_t));
+        rl->rl_snaps[rl->rl_nsnaps++] = (receive_snap_t){nvpair_value_uint64(p), name, fs};
     }
     return 0;
 }
 
 static int
-add_fs(package_t *pk, const nvlist_t *fs, stream_error_t *se)
+add_fs(receive_list_t *rl, const nvlist_t *fs, stream_error_t *se)
 {
     nvlist_t *snaps;
     const char *name;
@@ -64,51 +64,51 @@ add_fs(package_t *pk, const nvlist_t *fs, stream_error_t *se)
     if (nvlist_lookup_string(fs, "name", &name) != 0 || strchr(name, '@') != NULL ||
         dsl_name_check(name, NULL) != 0)
         return list_fail(se, "a file system without a proper name");
-    return nvlist_lookup_nvlist(fs, "snaps", &snaps) == 0 ? add_snaps(pk, fs, snaps, se) : 0;
+    return nvlist_lookup_nvlist(fs, "snaps", &snaps) == 0 ? add_snaps(rl, fs, snaps, se) : 0;
 }
 
 int
-package_parse(package_t *pk, const uint8_t *list, size_t len, stream_error_t *se)
+receive_list_parse(receive_list_t *rl, const uint8_t *list, size_t len, stream_error_t *se)
 {
     nvlist_t *fss;
-    int err = nvlist_unpack(list, len, &pk->pk_list);
+    int err = nvlist_unpack(list, len, &rl->rl_list);
 
     if (err != 0) {
-        pk->pk_list = NULL;
+        rl->rl_list = NULL;
         return list_fail(se, cowbird_strerror(err));
     }
-    if (nvlist_lookup_string(pk->pk_list, "fromsnap", &pk->pk_fromsnap) != 0)
-        pk->pk_fromsnap = NULL;
-    pk->pk_recursive = !nvlist_exists(pk->pk_list, "not_recursive");
-    if (nvlist_lookup_nvlist(pk->pk_list, "fss", &fss) != 0)
+    if (nvlist_lookup_string(rl->rl_list, "fromsnap", &rl->rl_fromsnap) != 0)
+        rl->rl_fromsnap = NULL;
+    rl->rl_recursive = !nvlist_exists(rl->rl_list, "not_recursive");
+    if (nvlist_lookup_nvlist(rl->rl_list, "fss", &fss) != 0)
         return 0;
     for (const nvpair_t *p = nvlist_next_nvpair(fss, NULL); p != NULL && err == 0;
          p = nvlist_next_nvpair(fss, p))
-        err = add_fs(pk, nvpair_value_nvlist(p), se);
-    if (err == 0 && pk->pk_nsnaps > 1)
-        qsort(pk->pk_snaps, pk->pk_nsnaps, sizeof(package_snap_t), snap_compare);
+        err = add_fs(rl, nvpair_value_nvlist(p), se);
+    if (err == 0 && rl->rl_nsnaps > 1)
+        qsort(rl->rl_snaps, rl->rl_nsnaps, sizeof(receive_snap_t), snap_compare);
     return err;
 }
 
 void
-package_free(package_t *pk)
+receive_list_free(receive_list_t *rl)
 {
-    free(pk->pk_snaps);
-    nvlist_free(pk->pk_list);
+    free(rl->rl_snaps);
+    nvlist_free(rl->rl_list);
 }
 
-const package_snap_t *
-package_find(const package_t *pk, uint64_t guid)
+const receive_snap_t *
+receive_list_find(const receive_list_t *rl, uint64_t guid)
 {
-    package_snap_t key = {.ps_guid = guid};
+    receive_snap_t key = {.rs_guid = guid};
 
-    if (pk == NULL || pk->pk_nsnaps == 0 || guid == 0)
+    if (rl == NULL || rl->rl_nsnaps == 0 || guid == 0)
         return NULL;
-    return bsearch(&key, pk->pk_snaps, pk->pk_nsnaps, sizeof(package_snap_t), snap_compare);
+    return bsearch(&key, rl->rl_snaps, rl->rl_nsnaps, sizeof(receive_snap_t), snap_compare);
 }
 
 const char *
-package_fs_name(const nvlist_t *fs)
+receive_list_name(const nvlist_t *fs)
 {
     const char *name;
 
@@ -117,7 +117,7 @@ package_fs_name(const nvlist_t *fs)
 }
 
 uint64_t
-package_fs_guid(const nvlist_t *fs, const char *key)
+receive_list_guid(const nvlist_t *fs, const char *key)
 {
     uint64_t guid;
 
@@ -125,7 +125,7 @@ package_fs_guid(const nvlist_t *fs, const char *key)
 }
 
 const nvlist_t *
-package_fs_list(const nvlist_t *fs, const char *key, const char *inner)
+receive_list_inner(const nvlist_t *fs, const char *key, const char *inner)
 {
     nvlist_t *list;
 

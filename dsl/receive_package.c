@@ -50,7 +50,7 @@ typedef struct local_fs {
 
 typedef struct replicate {
     receive_t *rp_rc;
-    const package_t *rp_pk;
+    const receive_list_t *rp_list;
     const char *rp_tofs;
     local_fs_t *rp_fs; /* parents before children */
     size_t rp_n;
@@ -67,7 +67,7 @@ add_local_snap(void *arg, const char *name)
     local_fs_t *lf = &rp->rp_fs[rp->rp_n - 1];
     dsl_dataset_phys_t phys;
     dsl_dataset_t *ds;
-    const package_snap_t *ps;
+    const receive_snap_t *rs;
     size_t n = lf->lf_nsnaps;
 
     if (dsl_dataset_hold(rp->rp_rc->rc_dp, name, rp, &ds) != 0)
@@ -78,8 +78,8 @@ add_local_snap(void *arg, const char *name)
         lf->lf_snaps = xrealloc(lf->lf_snaps, MAX(2 * n, 1) * sizeof(local_snap_t));
     lf->lf_snaps[lf->lf_nsnaps++] =
         (local_snap_t){xstrdup(strchr(name, '@') + 1), phys.ds_guid, phys.ds_creation_txg};
-    if ((ps = package_find(rp->rp_pk, phys.ds_guid)) != NULL)
-        lf->lf_sent = ps->ps_fs; /* the latest one's */
+    if ((rs = receive_list_find(rp->rp_list, phys.ds_guid)) != NULL)
+        lf->lf_sent = rs->rs_fs; /* the latest one's */
     return 0;
 }
 
@@ -101,9 +101,9 @@ fromsnap_guid(replicate_t *rp, const char *fs)
 {
     char name[2 * ZFS_MAX_DATASET_NAME_LEN];
 
-    if (strlen(rp->rp_pk->pk_fromsnap) >= ZFS_MAX_DATASET_NAME_LEN)
+    if (strlen(rp->rp_list->rl_fromsnap) >= ZFS_MAX_DATASET_NAME_LEN)
         return 0;
-    snprintf(name, sizeof(name), "%s@%s", fs, rp->rp_pk->pk_fromsnap);
+    snprintf(name, sizeof(name), "%s@%s", fs, rp->rp_list->rl_fromsnap);
     return guid_of(rp, name);
 }
 
@@ -233,11 +233,11 @@ name_is_wanted(replicate_t *rp, const local_fs_t *lf, const char *snap)
     stream_error_t *se = rp->rp_rc->rc_se, saved = *se;
 
     if (snap != NULL) {
-        const nvlist_t *snaps = package_fs_list(lf->lf_sent, "snaps", NULL);
+        const nvlist_t *snaps = receive_list_inner(lf->lf_sent, "snaps", NULL);
         return snaps != NULL && nvlist_exists(snaps, snap);
     }
-    for (size_t i = 0; i < rp->rp_pk->pk_nsnaps; i++) {
-        if (receive_map_name(rp->rp_rc, package_fs_name(rp->rp_pk->pk_snaps[i].ps_fs), fs) == 0 &&
+    for (size_t i = 0; i < rp->rp_list->rl_nsnaps; i++) {
+        if (receive_map_name(rp->rp_rc, receive_list_name(rp->rp_list->rl_snaps[i].rs_fs), fs) == 0 &&
             strcmp(fs, lf->lf_name) == 0)
             return true;
         *se = saved;
@@ -275,7 +275,7 @@ destroy(replicate_t *rp, const local_fs_t *lf, const char *snap)
 static bool
 check_promote(replicate_t *rp, local_fs_t *lf)
 {
-    uint64_t sent = package_fs_guid(lf->lf_sent, "origin");
+    uint64_t sent = receive_list_guid(lf->lf_sent, "origin");
     const local_snap_t *mine = NULL, *theirs = NULL;
     bool dry = rp->rp_rc->rc_dry != NULL;
 
@@ -299,21 +299,21 @@ check_promote(replicate_t *rp, local_fs_t *lf)
 static void
 check_snapshot(replicate_t *rp, const local_fs_t *lf, const local_snap_t *ls)
 {
-    const package_snap_t *ps = package_find(rp->rp_pk, ls->ls_guid);
+    const receive_snap_t *rs = receive_list_find(rp->rp_list, ls->ls_guid);
     char from[2 * ZFS_MAX_DATASET_NAME_LEN], to[2 * ZFS_MAX_DATASET_NAME_LEN];
     receive_t *rc = rp->rp_rc;
 
-    if (ps == NULL) {
+    if (rs == NULL) {
         if (rc->rc_args->dra_force)
             (void)destroy(rp, lf, ls->ls_name);
         return;
     }
     if (rp->rp_first && rc->rc_dry == NULL && !rp->rp_last)
-        receive_snap_props(rc, lf->lf_name, ls->ls_name, ps, false);
-    if (strcmp(ls->ls_name, ps->ps_name) == 0)
+        receive_snap_props(rc, lf->lf_name, ls->ls_name, rs, false);
+    if (strcmp(ls->ls_name, rs->rs_name) == 0)
         return;
     snprintf(from, sizeof(from), "%s@%s", lf->lf_name, ls->ls_name);
-    snprintf(to, sizeof(to), "%s@%s", lf->lf_name, ps->ps_name);
+    snprintf(to, sizeof(to), "%s@%s", lf->lf_name, rs->rs_name);
     (void)rename_to(rp, from, to);
 }
 
@@ -321,8 +321,8 @@ check_snapshot(replicate_t *rp, const local_fs_t *lf, const local_snap_t *ls)
 static void
 check_place(replicate_t *rp, local_fs_t *lf)
 {
-    const char *theirs = strrchr(package_fs_name(lf->lf_sent), '/'), *mine = strrchr(lf->lf_name, '/');
-    uint64_t parent = package_fs_guid(lf->lf_sent, "parentfromsnap");
+    const char *theirs = strrchr(receive_list_name(lf->lf_sent), '/'), *mine = strrchr(lf->lf_name, '/');
+    uint64_t parent = receive_list_guid(lf->lf_sent, "parentfromsnap");
     bool moved = parent != 0 && lf->lf_parentfrom != 0 && parent != lf->lf_parentfrom;
     char to[2 * ZFS_MAX_DATASET_NAME_LEN];
     const local_snap_t *snap;
@@ -344,15 +344,15 @@ static bool
 has_fromsnap(replicate_t *rp, const local_fs_t *lf)
 {
     for (size_t i = 0; i < lf->lf_nsnaps; i++) {
-        const package_snap_t *ps = package_find(rp->rp_pk, lf->lf_snaps[i].ls_guid);
-        if (ps != NULL && strcmp(ps->ps_name, rp->rp_pk->pk_fromsnap) == 0)
+        const receive_snap_t *rs = receive_list_find(rp->rp_list, lf->lf_snaps[i].ls_guid);
+        if (rs != NULL && strcmp(rs->rs_name, rp->rp_list->rl_fromsnap) == 0)
             return true;
     }
     if (!rp->rp_last) /* else it may just have come */
         receive_say(
             rp->rp_rc,
             "local fs %s does not have fromsnap (%.255s in stream); must have been deleted locally; ignoring",
-            lf->lf_name, rp->rp_pk->pk_fromsnap);
+            lf->lf_name, rp->rp_list->rl_fromsnap);
     return false;
 }
 
@@ -396,7 +396,7 @@ bool
 receive_replicate(receive_t *rc, const char *tofs, bool last)
 {
     replicate_t rp = {
-        .rp_rc = rc, .rp_pk = rc->rc_package, .rp_tofs = tofs, .rp_first = true, .rp_last = last};
+        .rp_rc = rc, .rp_list = rc->rc_list, .rp_tofs = tofs, .rp_first = true, .rp_last = last};
     size_t left = 0;
 
     do {

@@ -117,10 +117,10 @@ set_local(receive_t *rc, const nvlist_t *props)
 }
 
 void
-receive_props(receive_t *rc, const nvlist_t *fs, bool top)
+receive_props(receive_t *rc, const nvlist_t *fs, bool top, bool is_new)
 {
     const dmu_receive_args_t *args = rc->rc_args;
-    const nvlist_t *sent = package_fs_list(fs, "props", NULL);
+    const nvlist_t *sent = receive_list_inner(fs, "props", NULL);
     const nvlist_t *set = args->dra_props;
 
     if (sent != NULL) {
@@ -133,7 +133,7 @@ receive_props(receive_t *rc, const nvlist_t *fs, bool top)
             hide_received(rc, *x, true);
     if (set == NULL)
         return;
-    if (top)
+    if (top && is_new) /* else dmu_recv_end() has set them */
         set_local(rc, set);
     for (const nvpair_t *p = nvlist_next_nvpair(set, NULL); !top && p != NULL; p = nvlist_next_nvpair(set, p))
         hide_received(rc, nvpair_name(p), false);
@@ -153,10 +153,10 @@ hold_snapshot(receive_t *rc, const char *snap, const nvlist_t *tags)
 }
 
 void
-receive_snap_props(receive_t *rc, const char *fs, const char *snap, const package_snap_t *ps, bool and_holds)
+receive_snap_props(receive_t *rc, const char *fs, const char *snap, const receive_snap_t *rs, bool and_holds)
 {
-    const nvlist_t *props = package_fs_list(ps->ps_fs, "snapprops", ps->ps_name);
-    const nvlist_t *holds = package_fs_list(ps->ps_fs, "snapholds", ps->ps_name);
+    const nvlist_t *props = receive_list_inner(rs->rs_fs, "snapprops", rs->rs_name);
+    const nvlist_t *holds = receive_list_inner(rs->rs_fs, "snapholds", rs->rs_name);
     char name[2 * ZFS_MAX_DATASET_NAME_LEN];
 
     snprintf(name, sizeof(name), "%s@%s", fs, snap);

@@ -50,9 +50,15 @@ const cmd_t dataset_commands[] = {
      "  -h  with holds    -R  everything below, snapshots, clones and properties    -s  pass over what has no such snapshot\n"
      "  -t  go on with a send whose receive broke off (its property receive_resume_token)    -S  send on what was partly received",
      cmd_send},
-    {"receive", "[-Fnuv] [-o origin=SNAPSHOT] FILESYSTEM|SNAPSHOT\n[-Fnuv] [-d|-e] [-o origin=SNAPSHOT] FILESYSTEM",
-     "Reads a stream from standard input and makes the snapshot it carries. A broken stream changes nothing.\n"
-     "  -F  roll back to the latest snapshot first    -d/-e  take the name from the stream (but its pool / its last part)",
+    {"receive", "[-cFhMnsuv] [-o PROPERTY=VALUE]... [-o origin=SNAPSHOT] [-x PROPERTY]... FILESYSTEM|SNAPSHOT\n"
+                "[-cFhMnsuv] [-d|-e] [-o PROPERTY=VALUE]... [-o origin=SNAPSHOT] [-x PROPERTY]... FILESYSTEM\n-A FILESYSTEM",
+     "Reads a stream or package from standard input and makes the snapshots it carries. A broken stream changes nothing.\n"
+     "  -F  what was changed here since the latest snapshot goes; of an incremental package of a tree (send -R): snapshots and\n"
+     "      file systems that are gone at the sender go here, too\n"
+     "  -d/-e  take the name from the stream (but its pool / its last part)    -n  only read and check    -v  say what is done\n"
+     "  -s  keep what came when the stream breaks: send -t goes on with it    -A  throw that away\n"
+     "  -o  set a property, whatever the stream says    -x  leave a property of the stream out    -h  leave holds out\n"
+     "  -c  mend damaged blocks of the snapshot from the stream    -u, -M  accepted: nothing is mounted or unmounted here",
      cmd_receive},
     {"recv", NULL, NULL, cmd_receive},
     {"stream",
