@@ -34,7 +34,7 @@ const char *receive_list_name(const nvlist_t *fs);
 uint64_t receive_list_guid(const nvlist_t *fs,
                            const char *key); /* "origin", "parentfromsnap"; 0: not there */
 const nvlist_t *receive_list_inner(const nvlist_t *fs, const char *key,
-                                  const char *inner); /* inner may be NULL; NULL: not there */
+                                   const char *inner); /* inner may be NULL; NULL: not there */
 
 /* ---- receive.c ---- */
 

@@ -268,9 +268,24 @@ destroy(replicate_t *rp, const local_fs_t *lf, const char *snap)
 
 /* ---- the rules ---- */
 
+/* Is there a clone of lf that is to be promoted: a clone of something else at the sender, or of nothing? */
+static bool
+has_wrong_clone(replicate_t *rp, const local_fs_t *lf)
+{
+    const local_snap_t *snap;
+
+    for (size_t i = 0; i < rp->rp_n; i++) {
+        const local_fs_t *clone = &rp->rp_fs[i];
+        if (clone->lf_sent != NULL && clone->lf_origin != receive_list_guid(clone->lf_sent, "origin") &&
+            local_find(rp, clone->lf_origin, &snap) == lf)
+            return true;
+    }
+    return false;
+}
+
 /*
- * True: lf is a clone where the sender's is not, or the other way round. Then the wrong file system has the snapshots, and nothing is to be said
- * about this one before the right one has been promoted.
+ * True: lf is to be promoted, or one of its clones is. Then the wrong file system has the snapshots, and nothing is to be said about
+ * this one before. Other differences stay: a clone can be received whole, or its origin lie outside the tree.
  */
 static bool
 check_promote(replicate_t *rp, local_fs_t *lf)
@@ -283,13 +298,8 @@ check_promote(replicate_t *rp, local_fs_t *lf)
         return false;
     (void)local_find(rp, lf->lf_origin, &mine);
     (void)local_find(rp, sent, &theirs);
-    if (theirs == NULL && (mine == NULL || sent != 0))
-        return false; /* an origin outside the tree: as it is */
-    if (mine == NULL || (theirs != NULL && theirs->ls_txg >= mine->ls_txg)) {
-        if (rp->rp_last)
-            receive_warn(rp->rp_rc, "%s is not a clone of what it is a clone of at the sender", lf->lf_name);
-        return true;
-    }
+    if (mine == NULL || (sent != 0 && (theirs == NULL || theirs->ls_txg >= mine->ls_txg)))
+        return has_wrong_clone(rp, lf);
     receive_say(rp->rp_rc, "%s %s", dry ? "would promote" : "promoting", lf->lf_name);
     if (!dry)
         (void)outcome(rp, dsl_promote(rp->rp_rc->rc_dp, lf->lf_name, NULL), "promote", lf->lf_name);

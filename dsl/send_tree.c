@@ -5,7 +5,7 @@
  *   "fss"
  *     0x5f3a...  (guid of the head)          one entry per file system
  *        name            pool/a/b
- *        parentfromsnap  guid of pool/a@from (full: of pool/a@to); 0 at the top
+ *        parentfromsnap  guid of pool/a@from (where there is none: of pool/a@to); 0 at the top
  *        origin          guid of the snapshot it started from, when it is a clone
  *        props           set here or received here: numbers as numbers, all else as text
  *        snaps           name -> guid, each up to @to: how a receiver finds out what was renamed or destroyed
@@ -115,8 +115,10 @@ fs_read(package_t *pk, package_fs_t *pf)
     if (err != 0)
         return err;
     pf->pf_guid = phys.ds_guid;
-    from = package_find_snap(pf, pk->pk_from != NULL ? pk->pk_from : pk->pk_to);
-    pf->pf_fromguid = from != NULL ? from->ps_guid : 0;
+    from = package_find_snap(pf, pk->pk_from);
+    if (from == NULL) /* full, or new since then */
+        from = package_find_snap(pf, pk->pk_to);
+    pf->pf_fromguid = from->ps_guid;
     return 0;
 }
 
@@ -194,11 +196,13 @@ mark_origins(package_t *pk)
     }
 }
 
+/* One that is sent from a snapshot of its own does not ask for its origin. */
 static bool
-is_ready(const package_fs_t *pf)
+is_ready(package_t *pk, package_fs_t *pf)
 {
     return (pf->pf_parent == NULL || pf->pf_parent->pf_placed) &&
-           (pf->pf_origin_fs == NULL || pf->pf_origin_fs->pf_placed);
+           (pf->pf_origin_fs == NULL || pf->pf_origin_fs->pf_placed ||
+            package_find_snap(pf, pk->pk_from) != NULL);
 }
 
 /* The next one: first come, first served. */
@@ -208,7 +212,7 @@ next_ready(package_t *pk)
     package_fs_t *pf, *stuck = NULL;
 
     for (pf = list_head(&pk->pk_fs); pf != NULL; pf = list_next(&pk->pk_fs, pf)) {
-        if (is_ready(pf))
+        if (is_ready(pk, pf))
             return pf;
         if (stuck == NULL && (pf->pf_parent == NULL || pf->pf_parent->pf_placed))
             stuck = pf;
