@@ -347,6 +347,8 @@ stream_out_init(stream_out_t *so, int fd, uint64_t *progress, const volatile int
     so->so_cancel = cancel;
     so->so_nowait =
         fd >= 0 && cancel != NULL && fstat(fd, &st) == 0 && (S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode));
+    if (fd >= 0)
+        (void)fcntl(fd, F_SETPIPE_SZ, STREAM_OUT_BATCH); /* a whole batch at once, where it is a pipe and we may */
     so->so_off = progress != NULL ? *progress : 0; /* a package goes on where the stream before ended */
 }
 
