@@ -104,7 +104,7 @@ tsan: ## unit tests under the thread sanitizer
 	+@$(SAN_ENV) setarch -R $(MAKE) --no-print-directory unit B=build/tsan \
 	    CFLAGS='-O1 -g -fno-omit-frame-pointer -fsanitize=thread'
 
-bench: all ## compare Cowbird, zfs-fuse and libfuse's passthrough (PASSTHROUGH=binary)
+bench: all $(B)/tool_fletcher ## compare Cowbird, zfs-fuse and libfuse's passthrough (PASSTHROUGH=binary)
 	@test/bench/bench.sh
 
 demo: all ## a pool, files, snapshots, send and receive, explained step by step

@@ -2,8 +2,9 @@
 # Cowbird beside zfs-fuse and libfuse's passthrough, on one machine in one run: each repetition runs them all in turn,
 # medians are compared, and each figure comes with its noise (± half the spread). Ratios count, not the figures.
 #
-#   REPS=3 MB=1024 FILES=20000 PASSTHROUGH=/path/to/passthrough_ll ONLY="cowbird zfsfuse" bench.sh
+#   REPS=3 MB=1024 FILES=20000 PASSTHROUGH=/path/to/passthrough_ll ONLY="cowbird zfsfuse" ROWS="send|receive" bench.sh
 #
+# ROWS: a pattern; only rows that match are measured (files to measure with are written all the same).
 # Every figure is a rate (MiB or files per second, higher is better). "cold" means right after mounting again.
 # shellcheck source=../interop/peers.sh
 . "$(dirname "$0")/../interop/peers.sh"
@@ -37,6 +38,7 @@ cowbird_start() {
 cowbird_stop() { cowbird unmount bench && cowbird -f "$T/bench.img" pool export bench; }
 cowbird_remount() { cowbird unmount bench && cowbird mount bench "$M"; }
 cowbird_run() { timeout "$LIMIT" "$@"; }
+cowbird_zfs() { cowbird "$@"; }
 cowbird_snapshot() { cowbird snapshot "$1"; }
 cowbird_send() { cowbird send "$@"; }
 cowbird_receive() { cowbird receive "$@"; }
@@ -48,6 +50,7 @@ zfsfuse_begin() { # its own defaults: no option that slows it or speeds it up
 zfsfuse_end() { zf_zpool export bench; zfsfuse_stop; }
 zfsfuse_remount() { zf_zpool export bench && zf_zpool import -d "$T" bench; }
 zfsfuse_run() { zf_run "$@"; }
+zfsfuse_zfs() { zf_zfs "$@"; }
 zfsfuse_snapshot() { zf_zfs snapshot "$1"; }
 zfsfuse_send() { zf_zfs send "$@"; }
 zfsfuse_receive() { zf_zfs receive "$@"; }
@@ -69,6 +72,7 @@ passthrough_run() { timeout "$LIMIT" "$@"; }
 row() {
     local who=$1 name=$2 rate
     shift 2
+    [[ $name =~ ${ROWS:-.} || $name = "sequential write" || $name = "unpack a source tree" ]] || return 0
     rate=$("$@") || { echo "# $who: $name failed" >&2; return; }
     printf '%s\t%s\t%s\n' "$who" "$name" "$rate" >>"$results"
     printf '# %-12s %-28s %10.1f\n' "$who" "$name" "$rate" >&2
@@ -113,6 +117,26 @@ measure() {
     "${w}_send" -i @1 bench/fs@2 >"$T/inc.zs"
     "${w}_remount"
     row "$w" "receive incremental of 1 %" timed "$((MB / 100))" from_file "$T/inc.zs" "${w}_receive" -F bench/copy
+    measure_compressed "$w"
+}
+
+# The same amount of text in a compressed file system (with the one algorithm all have), as it is and, where that is known, packed.
+measure_compressed() {
+    local w=$1 size
+    "${w}_zfs" create -o compression=gzip-1 bench/text
+    "${w}_run" sh -c "while :; do cat '$T/source.tar' || exit; done 2>/dev/null | head -c ${MB}M >'$M/text/big'"
+    "${w}_snapshot" bench/text@1
+    "${w}_remount"
+    row "$w" "send compressed, unpacked" timed "$MB" piped "${w}_send" bench/text@1
+    "${w}_send" bench/text@1 >"$T/full.zs"
+    row "$w" "receive and compress" timed "$MB" from_file "$T/full.zs" "${w}_receive" bench/text1
+    [ "$w" = cowbird ] || return 0
+    "${w}_remount"
+    row "$w" "send -c" timed "$MB" piped "${w}_send" -c bench/text@1
+    "${w}_send" -c bench/text@1 >"$T/full.zs"
+    row "$w" "receive of send -c" timed "$MB" from_file "$T/full.zs" "${w}_receive" bench/text2
+    row "$w" "Fletcher-4, one core" "$TOP/build/tool_fletcher"
+    rm -f "$T/full.zs"
 }
 
 for ((rep = 1; rep <= REPS; rep++)); do
@@ -145,6 +169,12 @@ print("%-28s %20s %20s %20s %8s %8s" % ("per second", "cowbird", "zfs-fuse", "pa
 for name, r in rows.items():
     c, z, p = (r.get(w) for w in ("cowbird", "zfsfuse", "passthrough"))
     print("%-28s %s %s %s %s %s" % (name, cell(c), cell(z), cell(p), ratio(c, z), ratio(c, p)))
+def share(row):
+    c = rows.get(row, {}).get("cowbird")
+    return "%s %.1f %%" % (row, 100 * statistics.median(c) / statistics.median(sum_rate)) if c else ""
+sum_rate = rows.get("Fletcher-4, one core", {}).get("cowbird")
+if sum_rate:
+    print("Of one core Fletcher-4 takes: " + ", ".join(filter(None, map(share, ("send, cold", "receive", "send compressed, unpacked")))))
 slow = [n for n, r in rows.items() if r.get("cowbird") and r.get("zfsfuse")
         and statistics.median(r["cowbird"]) <= statistics.median(r["zfsfuse"])]
 print("Cowbird is slower than zfs-fuse in: " + ", ".join(slow) if slow else "Every row measured for both: Cowbird is faster."

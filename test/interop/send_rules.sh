@@ -40,6 +40,7 @@ rows() {
     check "$mounted | the reader goes away | exit 1" test "${PIPESTATUS[0]}" = 1
     check "$mounted | the reader goes away | nothing is held" free
 
+    rm -f "$T/bytes"
     mkfifo "$T/pipe"
     (exec 3<"$T/pipe"; head -c 100000 <&3 >"$T/bytes"; sleep 30) & # reads a little, then stands still
     local reader=$! sender rc=0
