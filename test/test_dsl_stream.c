@@ -11,6 +11,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "effort.h"
 #include "streamfile.h"
 
 #define STREAMS "../shared/streams"
@@ -299,13 +300,13 @@ static void
 check_cuts(const char *name, streamfile_t *sf)
 {
     stream_error_t se;
-    uint64_t step = MAX(sf->sf_n / 40, 1);
+    uint64_t step = MAX(sf->sf_n / (uint64_t)effort(40), 1), ends = (uint64_t)effort(20);
     int fd = fd_of(sf->sf_data, sf->sf_size);
 
     for (uint64_t i = sf->sf_n; i-- > 0;) {
-        bool all = i < 20 || i + 20 > sf->sf_n || i % step == 0;
+        bool chosen = i < ends || i + ends > sf->sf_n || i % step == 0;
         uint64_t at = sf->sf_recs[i].r_offset, in = 1 + random_u64() % (DRR_SIZE + sf->sf_recs[i].r_len - 1);
-        if (!all)
+        if (!chosen)
             continue;
         int err = read_cut(fd, at + in, &se);
         ck_assert_msg(err == EINVAL, "%s cut in record %lu: %d", name, i, err);
@@ -335,7 +336,7 @@ check_flips(const char *name, streamfile_t *sf)
     stream_error_t se;
     uint64_t n;
 
-    for (int i = 0; i < 40; i++) {
+    for (int i = 0; i < effort(40); i++) {
         uint64_t rec = random_u64() % sf->sf_n, bit = random_u64() % (sf->sf_size * 8);
         if (i % 2 == 0) /* headers are few bytes among many */
             bit = sf->sf_recs[rec].r_offset * 8 + random_u64() % (DRR_SIZE * 8);
@@ -394,6 +395,8 @@ check_hostile(const char *name, streamfile_t *sf)
         seen |= 1u << type;
         for (int f = 0; f < 112; f += 4) {
             for (size_t v = 0; v < ARRAY_SIZE(hostile); v++) {
+                if ((int)(random_u64() % 100) >= effort(100))
+                    continue;
                 dmu_replay_record_t keep = sf->sf_recs[i].r_drr;
                 stream_error_t se;
                 uint64_t n, size;
