@@ -124,7 +124,8 @@ void progress_stop(progress_t *p);
 /* ---- values.c ---- */
 typedef struct value {
     char v_text[1100];
-    char v_source[NAMELEN + 20]; /* "-", "default", "local", "inherited from tank" */
+    char v_source[NAMELEN + 20]; /* "-", "default", "local", "received", "inherited from tank" */
+    char v_received[1100];       /* "-": none */
 } value_t;
 /* One property of a dataset whose stats are at hand. exact: as -p. ENOENT: no such property; the text is "-" where it has no meaning. */
 int value_get(cmd_env_t *env, dsl_pool_t *dp, const dsl_stats_t *st, const char *prop, bool exact, value_t *v);

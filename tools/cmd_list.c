@@ -362,7 +362,7 @@ typedef struct get_args {
     bool ge_script, ge_exact, ge_all;
     char *ge_props[MAX_COLUMNS];
     int ge_nprops;
-    int ge_fields[4], ge_nfields; /* 0 name, 1 property, 2 value, 3 source */
+    int ge_fields[5], ge_nfields; /* 0 name, 1 property, 2 value, 3 received, 4 source */
     const char *ge_sources;       /* comma list, NULL any */
 } get_args_t;
 
@@ -386,7 +386,7 @@ get_one(names_t *na, const get_args_t *ge, table_t *t, const dsl_stats_t *st, co
     value_t v;
     if (value_get(na->na_env, na->na_dp, st, prop, ge->ge_exact, &v) != 0 || !source_wanted(ge, v.v_source))
         return;
-    const char *cells[] = {st->dst_name, prop, v.v_text, v.v_source};
+    const char *cells[] = {st->dst_name, prop, v.v_text, v.v_received, v.v_source};
     for (int f = 0; f < ge->ge_nfields; f++)
         table_cell(t, "%s", cells[ge->ge_fields[f]]);
 }
@@ -409,7 +409,7 @@ get_user(void *arg, const char *prop)
 static void
 get_print(names_t *na, const get_args_t *ge)
 {
-    static const char *const titles[] = {"NAME", "PROPERTY", "VALUE", "SOURCE"};
+    static const char *const titles[] = {"NAME", "PROPERTY", "VALUE", "RECEIVED", "SOURCE"};
     table_t *t = table_new(ge->ge_nfields, ge->ge_script);
     for (int f = 0; f < ge->ge_nfields; f++)
         table_head(t, f, titles[ge->ge_fields[f]], false);
@@ -445,20 +445,35 @@ get_pool(cmd_env_t *env, dsl_pool_t *dp, void *arg)
 static int
 get_fields(cmd_env_t *env, const char *arg, get_args_t *ge)
 {
-    static const char *const words[] = {"name", "property", "value", "source"};
+    static const char *const words[] = {"name", "property", "value", "received", "source"};
     ge->ge_nfields = 0;
     if (strcmp(arg, "all") == 0)
-        arg = "name,property,value,source";
+        arg = "name,property,value,received,source";
     for (const char *p = arg; *p != '\0'; p += strcspn(p, ","), p += *p == ',') {
         size_t n = strcspn(p, ",");
         int f = 0;
-        while (f < 4 && (strlen(words[f]) != n || strncmp(words[f], p, n) != 0))
+        while (f < 5 && (strlen(words[f]) != n || strncmp(words[f], p, n) != 0))
             f++;
-        if (f == 4 || ge->ge_nfields == 4)
+        if (f == 5 || ge->ge_nfields == 5)
             return usage_error(env, "get", "invalid column name '%.*s'", (int)n, p);
         ge->ge_fields[ge->ge_nfields++] = f;
     }
     return ge->ge_nfields > 0 ? 0 : usage_error(env, "get", "no column given");
+}
+
+static int
+get_sources(cmd_env_t *env, const char *arg, get_args_t *ge)
+{
+    static const char *const words[] = {"local", "default", "inherited", "received", "temporary", "none"};
+    for (const char *p = arg; *p != '\0'; p += strcspn(p, ","), p += *p == ',') {
+        size_t n = strcspn(p, ","), i = 0;
+        while (i < ARRAY_SIZE(words) && (strlen(words[i]) != n || strncmp(words[i], p, n) != 0))
+            i++;
+        if (i == ARRAY_SIZE(words))
+            return usage_error(env, "get", "invalid source '%.*s'", (int)n, p);
+    }
+    ge->ge_sources = arg;
+    return 0;
 }
 
 static int
@@ -483,8 +498,7 @@ get_option(cmd_env_t *env, int c, opt_t *o, get_args_t *ge)
     case 'o':
         return get_fields(env, o->o_arg, ge);
     case 's':
-        ge->ge_sources = o->o_arg;
-        return 0;
+        return get_sources(env, o->o_arg, ge);
     case 't':
         return select_types(env, o->o_arg, &ge->ge_select, "get");
     default:
@@ -496,7 +510,7 @@ int
 cmd_get(cmd_env_t *env, int argc, char **argv)
 {
     opt_t o = {.o_argc = argc, .o_argv = argv};
-    get_args_t ge = {.ge_select = {.se_types = T_ALL}, .ge_fields = {0, 1, 2, 3}, .ge_nfields = 4};
+    get_args_t ge = {.ge_select = {.se_types = T_ALL}, .ge_fields = {0, 1, 2, 4}, .ge_nfields = 4};
     int c, code;
     while ((c = opt_next(&o, "rd:Hpo:s:t:")) != -1) {
         if ((code = get_option(env, c, &o, &ge)) != 0)

@@ -76,7 +76,7 @@ const cmd_t dataset_commands[] = {
      cmd_look},
     {"snap", NULL, NULL, cmd_snapshot},
     {"get", "[-r|-d DEPTH] [-Hp] [-o FIELD,...] [-t TYPE,...] [-s SOURCE,...] all|PROPERTY,... [DATASET]...",
-     "Shows properties. FIELD is name, property, value, source or all; SOURCE is local, default, inherited, received, none.",
+     "Shows properties. FIELD is name, property, value, received, source or all; SOURCE is local, default, inherited, received, none.",
      cmd_get},
     {"set", "PROPERTY=VALUE... DATASET...", "Sets properties; children inherit most of them.", cmd_set},
     {"inherit", "[-rS] PROPERTY DATASET...",

@@ -137,14 +137,32 @@ prop_is_bytes(const dsl_prop_desc_t *d)
     return false;
 }
 
+/* Sizes as people or scripts want them; the others are text already. */
+static void
+format_stored(const dsl_prop_desc_t *d, bool exact, char *text, size_t size)
+{
+    char buf[16];
+    uint64_t n;
+    if (d == NULL || !prop_is_bytes(d) || !parse_size(text, &n))
+        return;
+    if (exact)
+        snprintf(text, size, "%" PRIu64, n);
+    else
+        snprintf(text, size, "%s", n == 0 && strcmp(d->pd_name, "recordsize") != 0 ? "none" : nicebytes(n, buf));
+}
+
 static int
 stored_value(dsl_pool_t *dp, const dsl_stats_t *st, const char *prop, bool exact, value_t *v)
 {
-    char setpoint[NAMELEN] = "", buf[16];
+    char setpoint[NAMELEN] = "";
     dsl_prop_source_t src;
     const dsl_prop_desc_t *d = dsl_prop_lookup(prop);
     if (d == NULL && strchr(prop, ':') == NULL)
         return ENOENT;
+    if (dsl_prop_get_received(dp, st->dst_name, prop, v->v_received, sizeof(v->v_received)) == 0)
+        format_stored(d, exact, v->v_received, sizeof(v->v_received));
+    else
+        strcpy(v->v_received, "-");
     int err = dsl_prop_get(dp, st->dst_name, prop, v->v_text, sizeof(v->v_text), &src, setpoint);
     if (err != 0) {
         strcpy(v->v_text, "-");
@@ -152,14 +170,7 @@ stored_value(dsl_pool_t *dp, const dsl_stats_t *st, const char *prop, bool exact
         return 0;
     }
     source_text(src, setpoint, v);
-    uint64_t n;
-    if (d != NULL && prop_is_bytes(d) && parse_size(v->v_text, &n)) {
-        bool none = n == 0 && strcmp(prop, "recordsize") != 0;
-        if (exact)
-            snprintf(v->v_text, sizeof(v->v_text), "%" PRIu64, n);
-        else
-            snprintf(v->v_text, sizeof(v->v_text), "%s", none ? "none" : nicebytes(n, buf));
-    }
+    format_stored(d, exact, v->v_text, sizeof(v->v_text));
     return 0;
 }
 
@@ -196,6 +207,7 @@ int
 value_get(cmd_env_t *env, dsl_pool_t *dp, const dsl_stats_t *st, const char *prop, bool exact, value_t *v)
 {
     const native_t *n = native_find(prop);
+    strcpy(v->v_received, "-");
     if (n != NULL) {
         native_value(env, dp, n, st, exact, v);
         return 0;
