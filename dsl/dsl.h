@@ -198,6 +198,10 @@ int dsl_space_written(dsl_pool_t *dp, const char *from, const char *to, uint64_t
 /* diff.c. Objects that differ between a snapshot and a later state (snapshot or head) of the same file system: cb gets ranges of object
  * numbers, freed or (perhaps) changed. EXDEV. What they are called is fuse/zpl_diff.c's. ZFS: dmu_diff.c */
 int dmu_diff(dsl_pool_t *dp, const char *from, const char *to, int (*cb)(void *arg, uint64_t first, uint64_t last, bool freed), void *arg);
+/* A state that stands still meanwhile: the snapshot itself; of a head of a pool open for writing, a hidden snapshot. Long-held. EBUSY */
+int dmu_diff_hold(dsl_pool_t *dp, const char *name, const void *tag, dsl_dataset_t **dsp);
+void dmu_diff_rele(dsl_dataset_t *ds, const void *tag);
+int dsl_diff_cleanup(dsl_pool_t *dp); /* after opening for writing: what a crash left of it */
 
 /* history.c: what was done to the pool, in a ring in the MOS. log: a command line, from open context, waits for its txg. Internal events come by
  * themselves, with the dataset and txg. read: oldest first; each an nvlist with ZFS's names. ZFS: spa_history.c */

@@ -378,6 +378,8 @@ dsl_pool_open(const disk_t *disk, int flags, dsl_pool_t **dpp)
         (void)dsl_pool_close(dp);
         return err;
     }
+    if (writing)
+        (void)dsl_diff_cleanup(dp); /* if it cannot be, then not: nothing depends on it */
     *dpp = dp;
     return 0;
 }

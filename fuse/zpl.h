@@ -62,6 +62,18 @@ void zpl_fs_props_changed(zpl_fs_t *zfs);
 /* "dir/file" of an object below the root, by parents and a search; for error lists. ENOENT */
 int zpl_object_path(objset_t *os, uint64_t object, char *path, size_t n);
 
+/* ---- zpl_diff.c ---- */
+typedef struct zpl_diff {
+    char zd_what;                        /* '+' new, '-' gone, 'M' changed, 'R' renamed (and perhaps changed) */
+    mode_t zd_mode;
+    struct timespec zd_ctime;
+    const char *zd_path, *zd_newpath;    /* below the root, no leading '/'; the second of 'R' only */
+    int64_t zd_links;                    /* of 'M': so many more (fewer) names; 0: as many */
+} zpl_diff_t;
+/* Files that differ between a snapshot and a later snapshot, or head, of the same file system (or a clone), by object number. cb's error
+ * ends it. EXDEV; EINVAL not a file system; EBUSY another diff of a head goes on, or it is being received; EIO, ECKSUM damage. */
+int zpl_diff(dsl_pool_t *dp, const char *from, const char *to, int (*cb)(void *arg, const zpl_diff_t *zd), void *arg);
+
 /* ---- zpl_znode.c ---- */
 int zpl_znode_hold(zpl_fs_t *zfs, uint64_t object, znode_t **zpp); /* ENOENT, EIO; ESTALE freed meanwhile */
 void zpl_znode_addref(znode_t *zp);

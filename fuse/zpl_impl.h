@@ -175,6 +175,15 @@ struct zpl_fs {
     znode_t *zf_hash[ZPL_HASH_SIZE];
 };
 
+/* ---- zpl_names.c, zpl_path.c ---- */
+typedef struct zpl_names zpl_names_t;
+zpl_names_t *zpl_names_alloc(void);
+void zpl_names_free(zpl_names_t *zn);
+/* A name of object in dir, valid until the next call. ENOENT */
+int zpl_names_find(zpl_names_t *zn, objset_t *os, uint64_t dir, uint64_t object, const char **name);
+/* As zpl_object_path, of a file system that is open already. names may be NULL. */
+int zpl_path_of(const zpl_attr_ctx_t *ac, uint64_t root, zpl_names_t *names, uint64_t object, char *path, size_t n);
+
 /* ---- zpl_fs.c ---- */
 /* A file system on a bare object set (tests; zpl_fs_mount). The object set stays the caller's. */
 int zpl_fs_open_objset(objset_t *os, int flags, zpl_fs_t **zfsp);

@@ -550,7 +550,7 @@ named(void *arg, const zbookmark_t *zb)
     if (f != NULL)
         ck_assert_str_eq(path, f->f_path);
     else
-        ck_assert_ptr_nonnull(strstr(path, "<xattr>/user.note"));
+        ck_assert_ptr_nonnull(strstr(path, "<xattrdir>/user.note"));
     dsl_dataset_rele(ds, "named");
     for (uint64_t i = 0; i < blocks.bs_n; i++) { /* seen, for all that have the block */
         block_t *b = &blocks.bs_block[i];

@@ -144,6 +144,7 @@ void daemon_refresh(cmd_env_t *env);
 void daemon_renamed(cmd_env_t *env, const char *from, const char *to); /* after a rename: then daemon_refresh() */
 void daemon_flush(cmd_env_t *env); /* what the kernel still has to write back comes into the pool: before a snapshot */
 bool daemon_is_mounted(cmd_env_t *env, const char *dataset);
+bool daemon_mounted_at(cmd_env_t *env, const char *dataset, char *dir, size_t n);
 
 /* ---- the commands ---- */
 int cmd_create(cmd_env_t *env, int argc, char **argv);
@@ -162,6 +163,7 @@ int cmd_rollback(cmd_env_t *env, int argc, char **argv);
 int cmd_hold(cmd_env_t *env, int argc, char **argv);
 int cmd_holds(cmd_env_t *env, int argc, char **argv);
 int cmd_release(cmd_env_t *env, int argc, char **argv);
+int cmd_diff(cmd_env_t *env, int argc, char **argv);
 int cmd_send(cmd_env_t *env, int argc, char **argv);
 int cmd_receive(cmd_env_t *env, int argc, char **argv);
 int cmd_look(cmd_env_t *env, int argc, char **argv);

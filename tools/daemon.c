@@ -285,6 +285,26 @@ daemon_is_mounted(cmd_env_t *env, const char *dataset)
     return found;
 }
 
+/* The directory where a mounted file system is to be seen: below that of the mount's root. */
+bool
+daemon_mounted_at(cmd_env_t *env, const char *dataset, char *dir, size_t n)
+{
+    daemon_state_t *d = env->daemon;
+    bool found = false;
+    if (d == NULL)
+        return false;
+    mutex_enter(&d->d_lock);
+    for (daemon_mount_t *dm = list_head(&d->d_mounts); dm != NULL && !found; dm = list_next(&d->d_mounts, dm)) {
+        const char *root = fuse_mount_dataset(dm->dm_fuse);
+        size_t len = strlen(root);
+        found = strncmp(root, dataset, len) == 0 && (dataset[len] == '\0' || dataset[len] == '/');
+        if (found)
+            snprintf(dir, n, "%s%s", fuse_mount_dir(dm->dm_fuse), dataset + len);
+    }
+    mutex_exit(&d->d_lock);
+    return found;
+}
+
 /* ---- serving ---- */
 
 static int

@@ -82,6 +82,10 @@ const cmd_t dataset_commands[] = {
     {"inherit", "[-rS] PROPERTY DATASET...",
      "Gives up a local value: the parent's counts again.    -r  below too    -S  the received value counts again, if there is one",
      cmd_inherit},
+    {"diff", "[-FHth] SNAPSHOT [SNAPSHOT|FILESYSTEM]",
+     "Shows which files are new (+), gone (-), changed (M) or renamed (R) since a snapshot.\n"
+     "  -F  with their types    -H  for scripts: tabs    -t  with the time of the change    -h  names as they are, not escaped",
+     cmd_diff},
     {"mount", "[-F] [-o OPTION,...] POOL[/FILESYSTEM][@SNAPSHOT] DIR\n[-F] [-o OPTION,...] FILE.zs[,FILE.zs]... DIR\n",
      "Shows a dataset, and those below it, as files in DIR. Starts the process that serves the pool and returns when DIR is\n"
      "usable. Snapshots are in DIR/.zfs/snapshot. OPTIONs are FUSE's (allow_other, ro, ...).  -F  stay in the foreground\n"
