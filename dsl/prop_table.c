@@ -115,7 +115,7 @@ static const dsl_prop_desc_t table[] = {
     {"xattr", PROP_INDEX, true, true, "sa", NAMES("sa", "on", "off", "dir"), NUMBERS(2, 2, 0, 1),
      "on | off | dir | sa"},
     {"copies", PROP_INDEX, true, true, "1", NAMES("1", "2", "3"), NUMBERS(1, 2, 3), "1 | 2 | 3"},
-    {"version", PROP_NUMBER, true, false, "4", NULL, NULL, "4 | 5"},
+    {"version", PROP_NUMBER, true, false, "5", NULL, NULL, "4 | 5"},
     {"utf8only", PROP_INDEX, true, false, "off", ON_OFF},
     {"normalization", PROP_INDEX, true, false, "none", NAMES("none", "formC", "formD", "formKC", "formKD"),
      NUMBERS(0, 0x50, 0x10, 0x60, 0x20), "none | formC | formD | formKC | formKD"},

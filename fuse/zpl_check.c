@@ -9,7 +9,7 @@
  *
  * What must hold: every file is reached or on the unlinked set; links are the names seen; a directory's
  * size is its entries + 2, its links 2 + directories in it, its parent where it is listed, once; types of
- * entries and files agree; size and block size fit; bytes after the size are zero.
+ * entries and files agree; size and block size fit; bytes after the size are zero. Version 5: zpl_check_sa.c.
  *
  * Nothing may change the object set meanwhile. Memory: about 64 bytes per object.
  *
@@ -112,6 +112,7 @@ static void
 rec_fill(check_t *c, check_rec_t *cr)
 {
     dmu_object_info_t doi;
+    const char *what;
     zpl_attrs_t at;
     int err;
 
@@ -125,6 +126,8 @@ rec_fill(check_t *c, check_rec_t *cr)
         problem(c, "object %llu: attributes: %s", U(cr->cr_object), cowbird_strerror(err));
         return;
     }
+    if (doi.doi_bonus_type == DMU_OT_SA && (what = zpl_check_sa(&c->c_ac, cr->cr_object, &at)) != NULL)
+        problem(c, "object %llu: attributes: %s", U(cr->cr_object), what);
     cr->cr_size = at.za_size;
     cr->cr_links = at.za_links;
     cr->cr_parent = at.za_parent;
@@ -325,8 +328,12 @@ static int
 check_run(check_t *c)
 {
     check_rec_t *root;
+    const char *what;
+    unsigned layout;
     int err;
 
+    if ((what = zpl_check_sa_tables(&c->c_ac, &layout)) != NULL)
+        problem(c, "layout %u %s", layout, what);
     if ((err = collect(c)) != 0)
         return err;
     if ((root = rec_find(c, c->c_root)) == NULL || !S_ISDIR(root->cr_mode)) {

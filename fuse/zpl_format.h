@@ -40,7 +40,7 @@
 #define ZPL_VERSION_FUID      3 /* owners with domains, normalisation, system attributes */
 #define ZPL_VERSION_USERSPACE 4 /* user and group accounting */
 #define ZPL_VERSION_SA        5 /* attributes in variable layouts */
-#define ZPL_VERSION_DEFAULT   ZPL_VERSION_USERSPACE /* of new file systems */
+#define ZPL_VERSION_DEFAULT   ZPL_VERSION_SA        /* of new file systems */
 
 #define ZPL_CASE_SENSITIVE   0
 #define ZPL_CASE_INSENSITIVE 1
@@ -79,6 +79,16 @@ _Static_assert(sizeof(zfs_ace_hdr_t) == 8, "an entry for owner, group or everyon
 #define ACE_OWNER    0x1000
 #define ACE_GROUP    0x2040 /* OWNING_GROUP and IDENTIFIER_GROUP */
 #define ACE_EVERYONE 0x4000
+
+/* Bytes of an entry: 5 to 8 are object entries. */
+#define ACE_WHO            0x7040
+#define ZFS_ACE_SIZE(ace)                                                                                    \
+    ((ace)->z_type >= 5 && (ace)->z_type <= 8                                                                \
+         ? (size_t)48                                                                                        \
+         : ((ace)->z_flags & ACE_WHO) == ACE_OWNER || ((ace)->z_flags & ACE_WHO) == ACE_GROUP ||             \
+                   ((ace)->z_flags & ACE_WHO) == ACE_EVERYONE                                                \
+               ? (size_t)8                                                                                   \
+               : (size_t)16)
 
 #define ACE_READ_DATA       0x1
 #define ACE_WRITE_DATA      0x2

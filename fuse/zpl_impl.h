@@ -303,5 +303,8 @@ typedef struct zpl_check {
 } zpl_check_t;
 /* Walks everything: 0 and zc_problems, or the error that stopped it. Nothing may change meanwhile. */
 int zpl_check_objset(objset_t *os, zpl_check_t *zc);
+/* ---- zpl_check_sa.c: of one object of version 5; of the layouts. What is wrong, or NULL ---- */
+const char *zpl_check_sa(const zpl_attr_ctx_t *ac, uint64_t object, const zpl_attrs_t *at);
+const char *zpl_check_sa_tables(const zpl_attr_ctx_t *ac, unsigned *layout);
 
 #endif

@@ -11,9 +11,9 @@ need cowbird fuse
 [ -x "$STREAMTOOL" ] || { not_ok "no $STREAMTOOL: run make check"; finish; }
 
 cowbird_pool tank 2G
-for fs in a b; do # b: small records, so that there is more of everything
+for fs in a b; do # b: small records, so that there is more of everything; znodes, which are turned word by word
     opts=()
-    [ $fs = b ] && opts=(-o recordsize=2K -o compression=off)
+    [ $fs = b ] && opts=(-o recordsize=2K -o compression=off -o version=4)
     quiet "create" cowbird create "${opts[@]}" "tank/$fs"
     quiet "tree" tree make "$SEED.$fs" "$T/tank/$fs"
     [ $fs = b ] || quiet "a fat directory" tree many 2500 "$T/tank/$fs/many"

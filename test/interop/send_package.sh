@@ -35,8 +35,8 @@ quiet "zfs-fuse fs" zf_zfs create zf/back
 cowbird_pool tank 4G
 
 # top@a, top/x@a, top/y (clone of x@a), then @b everywhere, then z (new), @c everywhere
-quiet "create" cowbird create -o version=4 tank/top 2>/dev/null || quiet "create" cowbird create tank/top
-quiet "create" cowbird create -o compression=gzip tank/top/x
+quiet "create" cowbird create -o version=4 tank/top
+quiet "create" cowbird create -o version=4 -o compression=gzip tank/top/x
 quiet "set" cowbird set com.me:note=hello tank/top/x
 date >"$T/tank/top/file"
 quiet "tree" tree make "$SEED.x" "$T/tank/top/x" --narrow
@@ -61,7 +61,7 @@ check "-R: a user property" test "$(zf_zfs get -H -o value com.me:note zf/back/t
 zf_same "-R: the clone's files" back/top/a-clone "$T/clone-b.list"
 zf_same "-R: a child's files" back/top/x "$T/x-b.list"
 
-quiet "create" cowbird create tank/top/z
+quiet "create" cowbird create -o version=4 tank/top/z
 quiet "tree" tree make "$SEED.z" "$T/tank/top/z" --narrow
 quiet "change" tree change "$SEED.y2" "$T/tank/top/a-clone" --narrow
 quiet "snapshot" cowbird snapshot -r tank/top@between
@@ -98,7 +98,7 @@ if cowbird send -R tank/top@only >"$T/only.zs" 2>"$T/said"; then not_ok "-R with
     check "-R says where the snapshot is missing" grep -q "snapshot tank/top/.*@only does not exist" "$T/said"; fi
 send_to "$T/s.zs" -R -s tank/top@only
 check "-R -s leaves those out" dump "$T/s.zs" 6
-quiet "create" cowbird create tank/top/young
+quiet "create" cowbird create -o version=4 tank/top/young
 send_to "$T/young.zs" -R tank/top@c
 check "a file system younger than the snapshot is no part of it" test "$(grep -ac 'top/young' "$T/young.zs")" = 0
 

@@ -10,8 +10,8 @@ need cowbird fuse zdb
 RANDOM=$SEED
 
 cowbird_pool tank 4G -o compatibility=openzfs
-quiet "create" cowbird create -o version=5 tank/a
-quiet "create with other properties" cowbird create -o recordsize=8K -o compression=off tank/b
+quiet "create" cowbird create tank/a
+quiet "create with other properties" cowbird create -o recordsize=8K -o compression=off -o version=4 tank/b
 must "random tree" tree make "$SEED" "$T/tank/a" --big
 must "random tree, 8K records" tree make "$SEED.b" "$T/tank/b"
 must "a directory of 8,000 entries" tree many 8000 "$T/tank/a/huge"

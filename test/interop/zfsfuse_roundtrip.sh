@@ -27,7 +27,7 @@ zfsfuse_start "$T/daemon" || { not_ok "zfs-fuse does not start"; finish; }
 truncate -s 4G "$T/zf.img"
 quiet "zfs-fuse pool" zf_zpool create -f -m "$T/zf" zf "$T/zf.img"
 cowbird_pool tank 4G
-quiet "create" cowbird create tank/a
+quiet "create" cowbird create -o version=4 tank/a
 
 # ---- ours to zfs-fuse
 must "random tree" tree make "$SEED" "$T/tank/a" --big --narrow

@@ -150,26 +150,39 @@ fill(uint8_t *buf, size_t n, uint32_t seed)
     }
 }
 
+static int
+run(const char *name, const named_test_t *tests, size_t n, uint64_t first)
+{
+    static char names[100][80]; /* they stay with the suite */
+    Suite *s = suite_create(name);
+    SRunner *sr = srunner_create(s);
+    size_t k = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        for (uint64_t v = first; v <= 5; v++, k++) {
+            VERIFY(k < ARRAY_SIZE(names));
+            snprintf(names[k], sizeof(names[k]), "%s, version %d", tests[i].nt_name, (int)v);
+            TCase *tc = tcase_create(names[k]);
+            tcase_add_checked_fixture(tc, v == 4 ? setup_4 : setup_5, teardown);
+            tcase_set_timeout(tc, 60);
+            tcase_add_test(tc, tests[i].nt_test);
+            suite_add_tcase(s, tc);
+        }
+    }
+    srunner_run_all(sr, CK_ENV);
+    int failed = srunner_ntests_failed(sr);
+    srunner_free(sr);
+    return failed != 0;
+}
+
 int
 run_suite(const char *name, const named_test_t *tests, size_t n)
 {
-    Suite *s = suite_create(name);
-    SRunner *sr = srunner_create(s);
-    int failed;
+    return run(name, tests, n, 4);
+}
 
-    for (size_t i = 0; i < 2 * n; i++) {
-        const named_test_t *nt = &tests[i / 2];
-        static char names[100][80]; /* they stay with the suite */
-        VERIFY(i < ARRAY_SIZE(names));
-        snprintf(names[i], sizeof(names[i]), "%s of version %d", nt->nt_name, i % 2 == 0 ? 4 : 5);
-        TCase *tc = tcase_create(names[i]);
-        tcase_add_checked_fixture(tc, i % 2 == 0 ? setup_4 : setup_5, teardown);
-        tcase_set_timeout(tc, 60);
-        tcase_add_test(tc, nt->nt_test);
-        suite_add_tcase(s, tc);
-    }
-    srunner_run_all(sr, CK_ENV);
-    failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed != 0;
+int
+run_suite_5(const char *name, const named_test_t *tests, size_t n)
+{
+    return run(name, tests, n, 5);
 }

@@ -25,6 +25,7 @@ typedef struct named_test {
     const char *nt_name;
     const TTest *nt_test;
 } named_test_t;
+int run_suite_5(const char *name, const named_test_t *tests, size_t n); /* version 5 only */
 int run_suite(const char *name, const named_test_t *tests, size_t n); /* each between setup and teardown, for versions 4 and 5 */
 
 void setup(void);
