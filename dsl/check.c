@@ -372,8 +372,14 @@ check_clone_links(check_t *ck, const member_t *m)
 
     if (p->ds_next_clones_obj != 0 && zap_count(pool_mos(ck->ck_pool), p->ds_next_clones_obj, &n) != 0)
         check_bad(ck, "%s: next_clones is unreadable", m->m_name);
-    if (dsl_dataset_is_snapshot(m->m_ds))
-        expect(ck, m->m_name, "number of children", p->ds_num_children, n + 1);
+    uint64_t holds;
+    if (!dsl_dataset_is_snapshot(m->m_ds))
+        return;
+    expect(ck, m->m_name, "number of children", p->ds_num_children, n + 1);
+    if (dsl_dataset_count_holds(m->m_ds, &holds) != 0)
+        check_bad(ck, "%s: the holds are unreadable", m->m_name);
+    else if ((p->ds_flags & DS_FLAG_DEFER_DESTROY) && n == 0 && holds == 0)
+        check_bad(ck, "%s: marked for destroy, and nothing keeps it", m->m_name);
 }
 
 /* The origin's next_clones names the oldest of us; its directory's clones the head. */

@@ -16,7 +16,8 @@
  * even read. Its deadlist lists only what the origin still has: forgotten. In one txg for now.
  *
  * INVARIANTS
- *  1. A snapshot with clones (num_children > 1) or holds stays.
+ *  1. A snapshot with clones (num_children > 1) or holds stays. Marked for deferred destroy, it goes in the txg in which the last of
+ *     them goes.
  *  2. Space on free_bpobj counts as used by $FREE until it is freed (pool_sync.c): used bytes of the root do not change at destroy.
  *  3. A block that cannot be found, because something above it is unreadable, is leaked to $LEAK, so that the sums stay true.
  *
@@ -303,13 +304,35 @@ drop_refreservation(dsl_dataset_t *ds, dmu_tx_t *tx)
         dsl_dir_diduse_space(ds->ds_dir, DD_USED_REFRSRV, -unfilled, 0, 0, tx);
 }
 
+/* A snapshot marked for deferred destroy that only clones kept, children - 1 of them by now. */
+static bool
+origin_waits(dsl_dataset_t *origin, uint64_t children)
+{
+    uint64_t holds = 0;
+
+    return (origin->ds_phys.ds_flags & DS_FLAG_DEFER_DESTROY) != 0 && origin->ds_phys.ds_num_children == children &&
+           dsl_dataset_count_holds(origin, &holds) == 0 && holds == 0;
+}
+
+/* The last clone of a marked snapshot takes it along; who uses it just now keeps it (marked). */
+static void
+destroy_waiting_origin(dsl_dataset_t *origin, dmu_tx_t *tx)
+{
+    if (origin_waits(origin, 1) && !dsl_dataset_long_held(origin))
+        dsl_destroy_snapshot_sync_impl(origin, tx);
+    dsl_dataset_rele(origin, __func__);
+}
+
 void
 dsl_destroy_head_sync_impl(dsl_dataset_t *ds, dmu_tx_t *tx)
 {
     dsl_pool_t *dp = ds->ds_pool;
+    dsl_dataset_t *origin = ds->ds_prev;
     uint64_t ddobj = ds->ds_dir->dd_object;
 
     history_log_ds(ds, "destroy", tx, " ");
+    if (origin != NULL)
+        dsl_dataset_add_ref(origin);
     drop_refreservation(ds, tx);
     dsl_dataset_evict_objset(ds);
     kill_blocks(ds, tx);
@@ -322,6 +345,8 @@ dsl_destroy_head_sync_impl(dsl_dataset_t *ds, dmu_tx_t *tx)
     dsl_dir_set(ds->ds_dir, &ds->ds_dir->dd_phys.dd_head_dataset_obj, 0, tx);
     free_dataset_object(ds, tx);
     dsl_dir_destroy_sync(ddobj, dp, tx);
+    if (origin != NULL)
+        destroy_waiting_origin(origin, tx);
 }
 
 /* ---- checks ---- */
@@ -377,10 +402,7 @@ dsl_destroy_snapshot_check_impl(dsl_dataset_t *ds)
         return SET_ERROR(EINVAL);
     if (ds->ds_phys.ds_num_children > 1)
         return SET_ERROR(EEXIST);
-    if (ds->ds_phys.ds_userrefs_obj != 0 &&
-        (zap_count(pool_mos(ds->ds_pool), ds->ds_phys.ds_userrefs_obj, &holds) != 0 || holds > 0))
-        return SET_ERROR(EBUSY);
-    return 0;
+    return dsl_dataset_count_holds(ds, &holds) != 0 || holds > 0 ? SET_ERROR(EBUSY) : 0;
 }
 
 int
@@ -399,6 +421,21 @@ dsl_destroy_head_check_impl(dsl_dataset_t *ds)
     return snapshots > 0 || children > 0 ? SET_ERROR(ENOTEMPTY) : 0;
 }
 
+int
+dsl_destroy_snapshot_ready(dsl_dataset_t *ds, dmu_tx_t *tx)
+{
+    int err;
+
+    if (dsl_dataset_long_held(ds))
+        return SET_ERROR(EBUSY);
+    if (tx == NULL)
+        return 0;
+    if (ds->ds_phys.ds_creation_txg == dmu_tx_txg(tx))
+        return EAGAIN; /* born in this very txg */
+    err = check_deadlists(ds);
+    return err != 0 ? err : check_clones_key(ds->ds_dir, ds->ds_phys.ds_creation_txg);
+}
+
 /* ---- the operations ---- */
 
 typedef struct destroy_arg {
@@ -406,7 +443,18 @@ typedef struct destroy_arg {
     const char *const *da_names;
     int da_count;
     int da_failed;
+    bool da_defer;
 } destroy_arg_t;
+
+/* With the same answer in both checks: something keeps it, so that a deferred destroy only marks it. */
+static bool
+only_marked(const destroy_arg_t *da, dsl_dataset_t *ds)
+{
+    uint64_t holds = 0;
+
+    return da->da_defer && dsl_dataset_is_snapshot(ds) && dsl_dataset_count_holds(ds, &holds) == 0 &&
+           (holds > 0 || ds->ds_phys.ds_num_children > 1);
+}
 
 static int
 snapshots_check(void *arg, dmu_tx_t *tx)
@@ -419,13 +467,11 @@ snapshots_check(void *arg, dmu_tx_t *tx)
         da->da_failed = i;
         if ((err = dsl_dataset_hold_locked(da->da_pool, da->da_names[i], __func__, &ds)) != 0)
             return err;
-        err = dsl_destroy_snapshot_check_impl(ds);
-        if (err == 0 && dsl_dataset_long_held(ds))
-            err = SET_ERROR(EBUSY);
-        if (err == 0 && tx != NULL && ds->ds_phys.ds_creation_txg == dmu_tx_txg(tx))
-            err = EAGAIN; /* born in this very txg */
-        if (err == 0 && tx != NULL && (err = check_deadlists(ds)) == 0)
-            err = check_clones_key(ds->ds_dir, ds->ds_phys.ds_creation_txg);
+        if (!only_marked(da, ds)) {
+            err = dsl_destroy_snapshot_check_impl(ds);
+            if (err == 0)
+                err = dsl_destroy_snapshot_ready(ds, tx);
+        }
         dsl_dataset_rele(ds, __func__);
     }
     return err;
@@ -440,7 +486,12 @@ snapshots_sync(void *arg, dmu_tx_t *tx)
     for (int i = 0; i < da->da_count; i++) {
         if (dsl_dataset_hold_locked(da->da_pool, da->da_names[i], __func__, &ds) != 0)
             continue; /* named twice */
-        dsl_destroy_snapshot_sync_impl(ds, tx);
+        if (only_marked(da, ds)) {
+            dsl_dataset_set(ds, &ds->ds_phys.ds_flags, ds->ds_phys.ds_flags | DS_FLAG_DEFER_DESTROY, tx);
+            history_log_ds(ds, "defer_destroy", tx, " ");
+        } else {
+            dsl_destroy_snapshot_sync_impl(ds, tx);
+        }
         dsl_dataset_rele(ds, __func__);
     }
 }
@@ -448,9 +499,7 @@ snapshots_sync(void *arg, dmu_tx_t *tx)
 int
 dsl_destroy_snapshots(dsl_pool_t *dp, const char *const *names, int n, bool defer, int *failed)
 {
-    destroy_arg_t da = {dp, names, n, 0};
-    if (defer)
-        return SET_ERROR(ENOTSUP);
+    destroy_arg_t da = {dp, names, n, 0, defer};
     int err = dsl_sync_task(dp, snapshots_check, snapshots_sync, &da, 10 * n, DSL_SPACE_RESERVED);
 
     if (failed != NULL)
@@ -470,6 +519,8 @@ head_check(void *arg, dmu_tx_t *tx)
     err = dsl_dataset_long_held(ds) ? SET_ERROR(EBUSY) : dsl_destroy_head_check_impl(ds);
     if (err == 0 && tx != NULL)
         err = dsl_deadlist_verify(da->da_pool, ds->ds_phys.ds_deadlist_obj);
+    if (err == 0 && ds->ds_prev != NULL && origin_waits(ds->ds_prev, 2))
+        err = dsl_destroy_snapshot_ready(ds->ds_prev, tx);
     dsl_dataset_rele(ds, __func__);
     return err;
 }
@@ -488,7 +539,7 @@ head_sync(void *arg, dmu_tx_t *tx)
 int
 dsl_destroy_head(dsl_pool_t *dp, const char *name)
 {
-    destroy_arg_t da = {dp, &name, 1, 0};
+    destroy_arg_t da = {dp, &name, 1, 0, false};
 
     return dsl_sync_task(dp, head_check, head_sync, &da, 20, DSL_SPACE_RESERVED);
 }

@@ -131,6 +131,8 @@ typedef struct dsl_stats {
     uint64_t dst_compressratio, dst_refcompressratio; /* in 1/100 */
     uint64_t dst_quota, dst_reserved;
     uint64_t dst_numclones, dst_objects;
+    uint64_t dst_userrefs;  /* holds */
+    bool dst_defer_destroy;
 } dsl_stats_t;
 int dsl_dataset_stats(dsl_pool_t *dp, const char *name, dsl_stats_t *st); /* a bookmark's too */
 

@@ -242,6 +242,7 @@ void dsl_dataset_hold_prev(dsl_dataset_t *ds); /* syncing thread: ds_prev follow
 void dsl_dataset_objset_props(dsl_dataset_t *ds, objset_props_t *op);
 int dsl_dataset_snap_lookup(dsl_dataset_t *head, const char *snap, uint64_t *dsobj); /* ENOENT */
 int dsl_dataset_snapname(dsl_dataset_t *ds, char *snap); /* of a snapshot */
+int dsl_dataset_count_holds(dsl_dataset_t *ds, uint64_t *n); /* hold.c */
 int dsl_dataset_count_snapshots(dsl_dataset_t *head, uint64_t *n);
 bool dsl_dataset_modified_since(dsl_dataset_t *ds, dsl_dataset_t *snap);
 /* Is earlier a snapshot before later, in the same file system or among its origins? */
@@ -294,6 +295,7 @@ void dsl_dataset_clone_swap_sync(dsl_dataset_t *clone, dsl_dataset_t *head, dmu_
 int dsl_destroy_head_check_impl(dsl_dataset_t *ds);
 void dsl_destroy_head_sync_impl(dsl_dataset_t *ds, dmu_tx_t *tx); /* the caller's hold stays, on a dead dataset: release it */
 int dsl_destroy_snapshot_check_impl(dsl_dataset_t *ds);
+int dsl_destroy_snapshot_ready(dsl_dataset_t *ds, dmu_tx_t *tx); /* nobody uses it, and sync can read all it needs: EBUSY, EAGAIN, EIO */
 void dsl_destroy_snapshot_sync_impl(dsl_dataset_t *ds, dmu_tx_t *tx);
 
 /* prop.c: config lock held */

@@ -403,6 +403,7 @@ promote_sync(void *arg, dmu_tx_t *tx)
 
     VERIFY0(promote_hold(pa, &p));
     VERIFY0(shared_space(dp, &p, &s));
+    history_log_ds(p.p_head, "promote", tx, " ");
     VERIFY0(each_other_clone(dp, &p, clone_moves, tx));
     turn_origin(&p, tx);
     turn_directories(dp, &p, tx);

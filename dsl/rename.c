@@ -211,6 +211,7 @@ rename_sync(void *arg, dmu_tx_t *tx)
         move_space(dd, dd->dd_parent, -1, tx);
         move_space(dd, newparent, 1, tx);
     }
+    history_log(ra->ra_pool, "rename", tx, "%s -> %s", ra->ra_from, ra->ra_to);
     rename_entry(dd, newparent, tail, tx);
     rename_in_memory(dd, newparent, tail);
     prop_update_open_objsets(ra->ra_pool);
@@ -265,6 +266,7 @@ snapshot_sync_one(rename_arg_t *ra, dsl_dataset_t *head)
     if (dsl_dataset_snap_lookup(head, ra->ra_from, &object) != 0)
         return;
     VERIFY0(dsl_dataset_hold_obj_locked(dp, object, ra, &ds));
+    history_log_ds(ds, "rename", ra->ra_tx, "-> @%s", ra->ra_to);
     VERIFY0(zap_remove(pool_mos(dp), names, ra->ra_from, ra->ra_tx));
     VERIFY0(zap_add_u64(pool_mos(dp), names, ra->ra_to, object, ra->ra_tx));
     mutex_enter(&dp->dp_lock);

@@ -45,10 +45,12 @@ written_since_previous(dsl_dataset_t *ds, const dsl_dataset_phys_t *p)
 }
 
 static void
-stats_snapshot(const dsl_dataset_phys_t *p, dsl_stats_t *st)
+stats_snapshot(dsl_dataset_t *ds, const dsl_dataset_phys_t *p, dsl_stats_t *st)
 {
+    (void)dsl_dataset_count_holds(ds, &st->dst_userrefs); /* unreadable: none are shown */
     st->dst_used = p->ds_unique_bytes;
     st->dst_numclones = p->ds_num_children - 1;
+    st->dst_defer_destroy = (p->ds_flags & DS_FLAG_DEFER_DESTROY) != 0;
     st->dst_compressratio = st->dst_refcompressratio;
     st->dst_logicalused = p->ds_uncompressed_bytes;
 }
@@ -106,7 +108,7 @@ stats_fill(dsl_dataset_t *ds, dsl_stats_t *st)
     if (dsl_dataset_objset_locked(ds, &os) == 0)
         st->dst_type = objset_type(os);
     if (st->dst_snapshot)
-        stats_snapshot(&p, st);
+        stats_snapshot(ds, &p, st);
     else
         stats_head(ds, &p, st);
 }

@@ -335,6 +335,98 @@ START_TEST(rollback_of_a_mounted_one)
 }
 END_TEST
 
+/* ---- holds ---- */
+
+typedef struct tags {
+    char t_text[200];
+    uint64_t t_when;
+} tags_t;
+
+static int
+add_tag(void *arg, const char *tag, uint64_t when)
+{
+    tags_t *t = arg;
+
+    snprintf(t->t_text + strlen(t->t_text), sizeof(t->t_text) - strlen(t->t_text), "%s ", tag);
+    t->t_when = when;
+    return 0;
+}
+
+START_TEST(holds)
+{
+    const char *both[] = {"tank/a@1", "tank/b@1"}, *none[] = {"tank/a@1", "tank/b@none"}, *head[] = {"tank/a"};
+    const char *twice[] = {"tank/a@1", "tank/a@1"};
+    char longtag[300];
+    int failed = -1;
+    tags_t t = {"", 0};
+    dsl_stats_t st;
+
+    OK(tp_create_fs(tp, "tank/a", NULL));
+    OK(tp_create_fs(tp, "tank/b", NULL));
+    change_and_snapshot("tank/a", "1");
+    change_and_snapshot("tank/b", "1");
+    ERR(dsl_hold(tp->tp_dp, none, 2, "keep", &failed), ENOENT);
+    ck_assert_int_eq(failed, 1);
+    OK(dsl_for_each_hold(tp->tp_dp, "tank/a@1", add_tag, &t)); /* neither has it */
+    ck_assert_str_eq(t.t_text, "");
+    ERR(dsl_hold(tp->tp_dp, head, 1, "keep", NULL), EINVAL);
+    ERR(dsl_hold(tp->tp_dp, twice, 2, "keep", NULL), EEXIST);
+    memset(longtag, 't', sizeof(longtag));
+    longtag[256] = '\0';
+    ERR(dsl_hold(tp->tp_dp, both, 2, longtag, NULL), E2BIG);
+    OK(dsl_hold(tp->tp_dp, both, 2, "keep", NULL));
+    ERR(dsl_hold(tp->tp_dp, both + 1, 1, "keep", NULL), EEXIST);
+    OK(dsl_hold(tp->tp_dp, both + 1, 1, "also", NULL));
+    OK(dsl_for_each_hold(tp->tp_dp, "tank/b@1", add_tag, &t));
+    ck_assert(strstr(t.t_text, "keep ") != NULL && strstr(t.t_text, "also ") != NULL);
+    ck_assert_uint_ge(t.t_when, 1700000000);
+    ERR(dsl_destroy_snapshots(tp->tp_dp, both, 1, false, NULL), EBUSY);
+    judge();
+    OK(dsl_dataset_stats(tp->tp_dp, "tank/b@1", &st));
+    ck_assert_uint_eq(st.dst_userrefs, 2);
+    ERR(dsl_release(tp->tp_dp, both, 2, "also", &failed), ESRCH);
+    ck_assert_int_eq(failed, 0);
+    OK(dsl_release(tp->tp_dp, both, 2, "keep", NULL));
+    ERR(dsl_release(tp->tp_dp, both, 1, "keep", NULL), ESRCH);
+    OK(tp_destroy_ds(tp, fs("tank/a@1")));
+}
+END_TEST
+
+START_TEST(deferred_destroy)
+{
+    dsl_dataset_t *ds;
+    dsl_stats_t st;
+
+    make_clone();
+    OK(tp_hold(tp, fs("tank/a@2")));
+    OK(tp_defer(tp, fs("tank/a@2"))); /* a hold and a clone */
+    OK(dsl_dataset_stats(tp->tp_dp, "tank/a@2", &st));
+    ck_assert(st.dst_defer_destroy);
+    judge();
+    OK(tp_release(tp, fs("tank/a@2")));
+    judge();
+    OK(tp_destroy_ds(tp, fs("tank/c@5")));
+    OK(tp_destroy_ds(tp, fs("tank/c"))); /* which takes it along */
+    ck_assert_ptr_null(tp_find(tp, "tank/a@2"));
+    ERR(dsl_dataset_stats(tp->tp_dp, "tank/a@2", &st), ENOENT);
+    judge();
+    OK(tp_hold(tp, fs("tank/a@1")));
+    OK(tp_hold(tp, fs("tank/a@1")));
+    OK(tp_defer(tp, fs("tank/a@1")));
+    OK(tp_release(tp, fs("tank/a@1")));
+    OK(dsl_dataset_hold(tp->tp_dp, "tank/a@1", tp, &ds));
+    dsl_dataset_long_hold(ds, tp);
+    ERR(tp_release(tp, fs("tank/a@1")), EBUSY); /* somebody reads it */
+    dsl_dataset_long_rele(ds, tp);
+    dsl_dataset_rele(ds, tp);
+    OK(tp_release(tp, fs("tank/a@1")));
+    ck_assert_ptr_null(tp_find(tp, "tank/a@1"));
+    OK(tp_defer(tp, fs("tank/a@3"))); /* nothing keeps it: at once */
+    ck_assert_ptr_null(tp_find(tp, "tank/a@3"));
+    judge();
+}
+END_TEST
+
 /* ---- random sequences ---- */
 
 static bool
@@ -390,6 +482,22 @@ random_rename_snapshot(void)
 }
 
 static void
+random_hold(void)
+{
+    model_fs_t *snap = tp_pick(tp, true);
+    uint64_t what = tp_rnd(tp, 7);
+
+    if (snap == NULL)
+        return;
+    if (what < 3 && snap->mf_holds < 3)
+        OK(tp_hold(tp, snap));
+    else if (what < 6)
+        ERR(tp_release(tp, snap), snap->mf_holds == 0 ? ESRCH : 0);
+    else
+        OK(tp_defer(tp, snap));
+}
+
+static void
 random_op(void)
 {
     model_fs_t *mf = tp_pick(tp, false);
@@ -401,6 +509,8 @@ random_op(void)
         random_rename();
     else if (what < 30)
         random_rename_snapshot();
+    else if (what < 42)
+        random_hold();
     else
         tp_random_op(tp);
 }
@@ -448,6 +558,8 @@ main(void)
     tcase_add_test(tc, rename_snapshots);
     tcase_add_test(tc, rollback_to_a_name);
     tcase_add_test(tc, rollback_of_a_mounted_one);
+    tcase_add_test(tc, holds);
+    tcase_add_test(tc, deferred_destroy);
     suite_add_tcase(s, tc);
     tc = tcase_create("random");
     tcase_add_checked_fixture(tc, setup, teardown);

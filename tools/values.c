@@ -40,6 +40,8 @@ static const native_t natives[] = {
     {"objsetid", NULL, ALL, COUNT, ST(dst_dsobj), true},
     {"refcompressratio", NULL, ALL, RATIO, ST(dst_refcompressratio), true},
     {"written", NULL, ALL, BYTES, ST(dst_written), true},
+    {"defer_destroy", NULL, SNAP, TEXT, SPECIAL, true},
+    {"userrefs", NULL, SNAP, COUNT, ST(dst_userrefs), true},
     {"logicalused", "lused", HEADS, BYTES, ST(dst_logicalused), true},
     {"logicalreferenced", "lrefer", ALL, BYTES, ST(dst_lreferenced), true},
     {"unique", NULL, ALL, BYTES, ST(dst_unique), false},
@@ -85,6 +87,8 @@ native_special(cmd_env_t *env, dsl_pool_t *dp, const native_t *n, const dsl_stat
         text = st->dst_bookmark ? "bookmark" : st->dst_snapshot ? "snapshot" : st->dst_type == DMU_OST_ZVOL ? "volume" : "filesystem";
     else if (strcmp(n->n_name, "mounted") == 0)
         text = daemon_is_mounted(env, st->dst_name) ? "yes" : "no";
+    else if (strcmp(n->n_name, "defer_destroy") == 0)
+        text = st->dst_defer_destroy ? "on" : "off";
     else if (strcmp(n->n_name, "origin") == 0 && st->dst_origin[0] != '\0')
         text = st->dst_origin;
     else if (strcmp(n->n_name, "receive_resume_token") == 0 && st->dst_partial &&

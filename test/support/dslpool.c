@@ -225,6 +225,8 @@ add_model(testpool_t *tp, const char *name, const model_fs_t *from)
         memset(mf, 0, sizeof(*mf));
     snprintf(mf->mf_name, sizeof(mf->mf_name), "%s", name);
     mf->mf_origin[0] = '\0';
+    mf->mf_holds = 0;
+    mf->mf_deferred = false;
     mf->mf_order = ++tp->tp_order;
     return mf;
 }
@@ -262,16 +264,66 @@ tp_clone(testpool_t *tp, const model_fs_t *snap, const char *name)
     return err;
 }
 
+/* A marked snapshot that nothing keeps any more is gone. */
+static void
+settle(testpool_t *tp, const char *name)
+{
+    model_fs_t *snap = name[0] != '\0' ? tp_find(tp, name) : NULL;
+
+    if (snap != NULL && snap->mf_deferred && snap->mf_holds == 0 && !tp_has_clones(tp, snap))
+        memset(snap, 0, sizeof(*snap));
+}
+
+int
+tp_hold(testpool_t *tp, model_fs_t *snap)
+{
+    const char *names[] = {snap->mf_name};
+    char tag[20];
+
+    snprintf(tag, sizeof(tag), "%d", snap->mf_holds + 1);
+    int err = dsl_hold(tp->tp_dp, names, 1, tag, NULL);
+    snap->mf_holds += err == 0;
+    return err;
+}
+
+int
+tp_release(testpool_t *tp, model_fs_t *snap)
+{
+    const char *names[] = {snap->mf_name};
+    char tag[20];
+
+    snprintf(tag, sizeof(tag), "%d", snap->mf_holds);
+    int err = dsl_release(tp->tp_dp, names, 1, tag, NULL);
+    snap->mf_holds -= err == 0;
+    settle(tp, snap->mf_name);
+    return err;
+}
+
+int
+tp_defer(testpool_t *tp, model_fs_t *snap)
+{
+    const char *names[] = {snap->mf_name};
+    int err = dsl_destroy_snapshots(tp->tp_dp, names, 1, true, NULL);
+
+    snap->mf_deferred |= err == 0;
+    settle(tp, snap->mf_name);
+    return err;
+}
+
 int
 tp_destroy_ds(testpool_t *tp, model_fs_t *mf)
 {
     const char *names[] = {mf->mf_name};
+    char origin[ZFS_MAX_DATASET_NAME_LEN];
     int err = is_snapshot(mf) ? dsl_destroy_snapshots(tp->tp_dp, names, 1, false, NULL)
                               : dsl_destroy_head(tp->tp_dp, mf->mf_name);
 
-    if (err == 0)
-        memset(mf, 0, sizeof(*mf));
-    return err;
+    if (err != 0)
+        return err;
+    strcpy(origin, mf->mf_origin);
+    memset(mf, 0, sizeof(*mf));
+    settle(tp, origin);
+    return 0;
 }
 
 int
@@ -529,7 +581,8 @@ random_destroy(testpool_t *tp)
         return;
     if (is_snapshot(mf)) {
         bool clones = tp_has_clones(tp, mf);
-        ck_assert_int_eq(tp_destroy_ds(tp, mf), clones ? EEXIST : 0);
+        int want = clones ? EEXIST : mf->mf_holds > 0 ? EBUSY : 0, err = tp_destroy_ds(tp, mf);
+        ck_assert_int_eq(err, want);
     } else if (strcmp(mf->mf_name, "tank") == 0) {
         ck_assert_int_eq(tp_destroy_ds(tp, mf), EBUSY);
     } else {

@@ -25,6 +25,8 @@ typedef struct model_fs {
     char mf_name[ZFS_MAX_DATASET_NAME_LEN]; /* empty: free slot; with '@' a snapshot */
     char mf_origin[ZFS_MAX_DATASET_NAME_LEN];
     uint64_t mf_order;
+    int mf_holds;     /* snapshots: tags on it */
+    bool mf_deferred; /* marked: goes with the last hold or clone */
     model_object_t mf_objects[FS_OBJECTS];
 } model_fs_t;
 
@@ -61,6 +63,9 @@ int tp_destroy_ds(testpool_t *tp, model_fs_t *mf);
 int tp_rollback(testpool_t *tp, model_fs_t *fs);
 int tp_promote(testpool_t *tp, model_fs_t *fs);
 int tp_rename(testpool_t *tp, model_fs_t *fs, const char *to);
+int tp_hold(testpool_t *tp, model_fs_t *snap); /* with the next tag: "1", "2" ... */
+int tp_release(testpool_t *tp, model_fs_t *snap);
+int tp_defer(testpool_t *tp, model_fs_t *snap);
 int tp_rename_snapshot(testpool_t *tp, model_fs_t *fs, const char *from, const char *to, bool recursive);
 int tp_write(testpool_t *tp, model_fs_t *fs, int o, uint32_t first, uint32_t count);
 int tp_punch(testpool_t *tp, model_fs_t *fs, int o, uint32_t first, uint32_t count);
