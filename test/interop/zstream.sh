@@ -28,6 +28,21 @@ for kind in default openzfs; do
         check "full of $fs" dump "$T/full.zs"
         check "incremental of $fs" dump "$T/inc.zs"
     done
+    for version in 4 5; do # every combination of flags, with blocks of every kind
+        fs=$kind/v$version
+        quiet "create $fs" cowbird create -o version=$version -o recordsize=1M -o compression=zstd "$fs"
+        quiet "tree" tree make "$SEED.v" "$T/$fs"
+        seq 1 400000 >"$T/$fs/large"
+        quiet "snapshot" cowbird snapshot "$fs@1"
+        quiet "change" tree change "$SEED.v" "$T/$fs"
+        quiet "snapshot" cowbird snapshot "$fs@2"
+        for flags in -p -L -e -c -Le -Lc -ec -Lec -w; do
+            send_to "$T/full.zs" $flags "$fs@1"
+            send_to "$T/inc.zs" $flags -i @1 "$fs@2"
+            check "send $flags of $fs" dump "$T/full.zs"
+            check "send $flags -i of $fs" dump "$T/inc.zs"
+        done
+    done
     quiet "clone" cowbird clone $kind/lz4@1 $kind/clone
     quiet "change" tree change "$SEED" "$T/$kind/clone"
     quiet "snapshot" cowbird snapshot $kind/clone@x
