@@ -321,7 +321,7 @@ cmd_send(cmd_env_t *env, int argc, char **argv)
         if (c == '?')
             return opt_bad(env, "send", &o);
         if (!send_option(&sj, c, o.o_arg))
-            return failx(env, "send -%c is not supported yet", c);
+            return failx(env, "send -%c is not supported", c);
     }
     bool alone = sj.sj_token != NULL || (sj.sj_args.dpa_send.dsa_flags & DMU_SEND_SAVED);
     if (alone && (sj.sj_package || sj.sj_source != NULL || (sj.sj_token != NULL && argc != o.o_ind)))
