@@ -16,7 +16,7 @@
 typedef struct plan {
     cmd_env_t *pl_env;
     dsl_pool_t *pl_dp;
-    bool pl_recursive, pl_clones, pl_dryrun, pl_verbose, pl_script;
+    bool pl_recursive, pl_clones, pl_defer, pl_dryrun, pl_verbose, pl_script;
     char **pl_names; /* in order */
     int pl_count, pl_room;
     const char *pl_below; /* for pl_obstacles */
@@ -88,7 +88,7 @@ plan_snapshot(void *arg, const char *snap)
         pl->pl_code = fail(pl->pl_env, err, "cannot destroy '%s'", snap);
         return 0;
     }
-    if (st.dst_numclones > 0) {
+    if (st.dst_numclones > 0 && !(pl->pl_defer && !pl->pl_clones)) {
         clone_search_t cs = {pl, snap};
         err = collect_depth(pl->pl_dp, dsl_pool_name(pl->pl_dp), -1, false, clone_match, &cs);
         if (err != 0)
@@ -204,7 +204,7 @@ static int
 destroy_snapshots(plan_t *pl, int from, int to)
 {
     int failed = 0;
-    int err = dsl_destroy_snapshots(pl->pl_dp, (const char *const *)pl->pl_names + from, to - from, false, &failed);
+    int err = dsl_destroy_snapshots(pl->pl_dp, (const char *const *)pl->pl_names + from, to - from, pl->pl_defer, &failed);
     if (err == 0)
         return 0;
     failed = failed >= 0 && failed < to - from ? failed : 0;
@@ -352,7 +352,8 @@ cmd_destroy(cmd_env_t *env, int argc, char **argv)
     while ((c = opt_next(&o, "dfnpRrv")) != -1) {
         switch (c) {
         case 'd':
-            return failx(env, "deferred destroy is not supported yet");
+            pl.pl_defer = true;
+            break;
         case 'f':
             break; /* unmounting by force: what has open files is never taken away here */
         case 'n':
@@ -376,6 +377,8 @@ cmd_destroy(cmd_env_t *env, int argc, char **argv)
     }
     if (argc - o.o_ind != 1)
         return usage_error(env, "destroy", "one dataset is needed");
+    if (pl.pl_defer && strchr(argv[o.o_ind], '@') == NULL)
+        return usage_error(env, "destroy", "-d is for snapshots");
     if (strchr(argv[o.o_ind], '#') != NULL)
         return destroy_bookmark(env, argv[o.o_ind], pl.pl_dryrun, pl.pl_verbose, pl.pl_script);
     int code = plan_operand(&pl, argv[o.o_ind]);

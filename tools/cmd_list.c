@@ -257,11 +257,13 @@ parse_columns(cmd_env_t *env, const char *command, char *text, list_args_t *li)
                 li->li_columns[li->li_ncolumns++] = (char *)space[i];
             continue;
         }
-        int cursor = 0;
         const char *known;
         bool special = strcmp(p, "name") == 0 || value_is_numeric(p) || strchr(p, ':') != NULL || dsl_prop_lookup(p) != NULL;
-        while (!special && (known = value_next(&none, &cursor)) != NULL)
-            special = strcmp(known, p) == 0;
+        for (int cursor = 0, snap = 0; snap < 2; snap++, cursor = 0) { /* those of file systems, those of snapshots */
+            none.dst_snapshot = snap != 0;
+            while (!special && (known = value_next(&none, &cursor)) != NULL)
+                special = strcmp(known, p) == 0;
+        }
         if (!special && strcmp(p, "origin") != 0 && strcmp(p, "compress") != 0 && strcmp(p, "recsize") != 0 && strcmp(p, "rdonly") != 0)
             return usage_error(env, command, "bad property list: invalid property '%s'", p);
         li->li_columns[li->li_ncolumns++] = p;

@@ -17,7 +17,7 @@ const cmd_t dataset_commands[] = {
     {"destroy", "[-fnpRrv] FILESYSTEM\n[-dnpRrv] FILESYSTEM@SNAP[%SNAP][,...]\nFILESYSTEM#BOOKMARK",
      "Removes a file system without snapshots or children, or snapshots: a list (a,b), a range (a%c: from a to c); or a bookmark.\n"
      "  -r  children and snapshots too    -R  clones too    -n  only say what would go    -v  say what goes and how\n"
-     "much space comes back    -p  for scripts",
+     "much space comes back    -p  for scripts    -d  snapshots that have clones or holds go with the last of these",
      cmd_destroy},
     {"list", "[-r|-d DEPTH] [-Hp] [-o PROPERTY,...] [-s PROPERTY]... [-S PROPERTY]... [-t TYPE,...] [DATASET]...",
      "Shows datasets, a line each. TYPE is filesystem, snapshot, volume, bookmark or all.\n"
@@ -39,6 +39,11 @@ const cmd_t dataset_commands[] = {
      "Renames a file system with all below it, or a snapshot (the new name may be just @NAME).\n-p  make missing parents  "
      "-r  the snapshot of every file system below, too\n-f, -u  accepted: what is mounted stays mounted",
      cmd_rename},
+    {"hold", "[-r] TAG SNAPSHOT...", "Puts a tag on snapshots: they are not destroyed until it is released.\n-r  in every file system below, too",
+     cmd_hold},
+    {"holds", "[-rHp] SNAPSHOT...", "Shows the tags on snapshots and since when.\n-r  those below, too  -H  for scripts  -p  seconds since 1970",
+     cmd_holds},
+    {"release", "[-r] TAG SNAPSHOT...", "Takes a tag away. A snapshot that was destroyed with -d goes with the last one.", cmd_release},
     {"rollback", "[-rRf] SNAPSHOT",
      "Throws away what was written since the snapshot. A mounted file system shows it at once; open files that changed are stale.\n"
      "-r  younger snapshots and bookmarks go  -R  with their clones  -f  accepted",
