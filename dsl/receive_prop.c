@@ -139,6 +139,19 @@ receive_props(receive_t *rc, const nvlist_t *fs, bool top, bool is_new)
         hide_received(rc, nvpair_name(p), false);
 }
 
+static void
+hold_snapshot(receive_t *rc, const char *snap, const nvlist_t *tags)
+{
+    int failed;
+
+    for (const nvpair_t *p = nvlist_next_nvpair(tags, NULL); p != NULL; p = nvlist_next_nvpair(tags, p)) {
+        int err = dsl_hold(rc->rc_dp, &snap, 1, nvpair_name(p), &failed);
+        if (err != 0 && err != EEXIST)
+            receive_warn(rc, "cannot hold %s with tag '%.100s': %s", snap, nvpair_name(p),
+                         cowbird_strerror(err));
+    }
+}
+
 void
 receive_snap_props(receive_t *rc, const char *fs, const char *snap, const receive_snap_t *rs, bool and_holds)
 {
@@ -153,5 +166,5 @@ receive_snap_props(receive_t *rc, const char *fs, const char *snap, const receiv
         nvlist_free(received);
     }
     if (holds != NULL && and_holds && !rc->rc_args->dra_skip_holds)
-        receive_warn(rc, "holds of %s are not received yet", name);
+        hold_snapshot(rc, name, holds);
 }

@@ -62,13 +62,6 @@ tree_of(dsl_pool_t *dp, const char *top, bool snaps)
     return t;
 }
 
-/* A clone above its own origin cannot be sent as one: it comes whole. */
-static bool
-is_below_itself(const char *fs, const char *origin)
-{
-    return strncmp(origin, fs, strlen(fs)) == 0 && origin[strlen(fs)] == '/';
-}
-
 static bool
 same_origin(const char *a, const char *topa, const char *b, const char *topb)
 {
@@ -109,9 +102,8 @@ compare_trees(dsl_pool_t *pa, const char *topa, dsl_pool_t *pb, const char *topb
             OK(dsl_dataset_stats(pa, a, &sa));
             OK(dsl_dataset_stats(pb, b, &sb));
             ck_assert_msg(!snaps || sa.dst_guid == sb.dst_guid, "%s: another guid", a);
-            ck_assert_msg(is_below_itself(a, sa.dst_origin) ||
-                              same_origin(sa.dst_origin, topa, sb.dst_origin, topb),
-                          "%s: origin '%s', here '%s'", a, sa.dst_origin, sb.dst_origin);
+            ck_assert_msg(same_origin(sa.dst_origin, topa, sb.dst_origin, topb), "%s: origin '%s', here '%s'",
+                          a, sa.dst_origin, sb.dst_origin);
             if (snaps && contents)
                 compare_snaps(pa, a, pb, b, false);
         }
@@ -223,19 +215,65 @@ rename_snap(dsl_pool_t *dp, const char *snap, const char *to)
     (void)dsl_rename_snapshot(dp, fs, strchr(snap, '@') + 1, to, false);
 }
 
-/* Its snapshots stay where they are, so that the top can be sent from the last one. */
+/*
+ * May it take its origin's snapshots over? Not those of the top, which is sent from its last one. And it must have been sent before (it
+ * has the snapshot kept): of one that comes for the first time nobody here can see that it was a clone of what is its clone now.
+ */
 static bool
-is_clone_of(dsl_pool_t *dp, const char *fs, const char *top)
+may_promote(dsl_pool_t *dp, const char *fs, const char *top, const char *keep)
+{
+    char kept[2 * NAME];
+    dsl_stats_t st;
+
+    OK(dsl_dataset_stats(dp, fs, &st));
+    if (strncmp(st.dst_origin, top, strlen(top)) == 0 && st.dst_origin[strlen(top)] == '@')
+        return false;
+    snprintf(kept, sizeof(kept), "%s@%s", fs, keep);
+    return keep[0] == '\0' || dsl_dataset_stats(dp, kept, &st) == 0;
+}
+
+/* A clone above its own origin cannot be sent as one: it comes whole, and what grows from it is another family. */
+static bool
+is_twisted(dsl_pool_t *dp, const char *top)
+{
+    tree_t *t = tree_of(dp, top, false);
+    bool twisted = false;
+    dsl_stats_t st;
+
+    for (int i = 0; i < t->t_n; i++) {
+        size_t n = strlen(t->t_names[i]);
+        OK(dsl_dataset_stats(dp, t->t_names[i], &st));
+        twisted |= strncmp(st.dst_origin, t->t_names[i], n) == 0 && st.dst_origin[n] == '/';
+    }
+    free(t);
+    return twisted;
+}
+
+static void
+rename_untwisted(dsl_pool_t *dp, const char *top, const char *from, const char *to)
+{
+    if (dsl_rename(dp, from, to) == 0 && is_twisted(dp, top))
+        OK(dsl_rename(dp, to, from));
+}
+
+static void
+promote_untwisted(dsl_pool_t *dp, const char *top, const char *fs)
 {
     dsl_stats_t st;
 
     OK(dsl_dataset_stats(dp, fs, &st));
-    return strncmp(st.dst_origin, top, strlen(top)) == 0 && st.dst_origin[strlen(top)] == '@';
+    if (dsl_promote(dp, fs, NULL) != 0 || !is_twisted(dp, top))
+        return;
+    *strchr(st.dst_origin, '@') = '\0';
+    OK(dsl_promote(dp, st.dst_origin, NULL));
 }
 
-/* One change of a tree; keep: a snapshot's name that stays what it is. Names are few, so that they come again. */
+/*
+ * One change of a tree; keep: a snapshot's name that stays what it is. Names are few, so that they come again. Without all, snapshots
+ * between are not sent, and no clone may start from them.
+ */
 static void
-change(dsl_pool_t *dp, const char *top, const char *keep, bool structure)
+change(dsl_pool_t *dp, const char *top, const char *keep, bool structure, bool all)
 {
     tree_t *fs = tree_of(dp, top, false), *snaps = tree_of(dp, top, true);
     const char *f = pick(fs, false), *g = pick(fs, true), *s = pick(snaps, false), *parent = pick(fs, false);
@@ -258,19 +296,19 @@ change(dsl_pool_t *dp, const char *top, const char *keep, bool structure)
         if (room)
             (void)dsl_create(dp, name, DMU_OST_OTHER, NULL);
     } else if (what < 62) {
-        if (room && s != NULL)
+        if (room && s != NULL && (all || strchr(s, '@')[1] == 'r'))
             (void)dsl_clone(dp, s, name, NULL);
     } else if (what < 72) {
         if (g != NULL)
             destroy_fs(dp, g);
     } else if (what < 82) {
         if (g != NULL && strlen(name) < 60)
-            (void)dsl_rename(dp, g, name);
+            rename_untwisted(dp, top, g, name);
     } else if (what < 90) {
         if (!kept)
             rename_snap(dp, s, snap);
-    } else if (g != NULL && !is_clone_of(dp, g, top)) {
-        (void)dsl_promote(dp, g, NULL);
+    } else if (g != NULL && may_promote(dp, g, top, keep)) {
+        promote_untwisted(dp, top, g);
     }
     free(fs);
     free(snaps);
@@ -339,6 +377,20 @@ receive_fd_force(dsl_pool_t *dp, const char *target, int fd)
 
 /* ---- the chain ---- */
 
+/* Old ones go, where no clone holds them. */
+static void
+forget(dsl_pool_t *dp, const char *top, int round)
+{
+    tree_t *t = tree_of(dp, top, true);
+    char snap[40];
+
+    snprintf(snap, sizeof(snap), "@r%d", round);
+    for (int i = 0; i < t->t_n; i++)
+        if (strcmp(strchr(t->t_names[i], '@'), snap) == 0)
+            (void)destroy_snap(dp, t->t_names[i]);
+    free(t);
+}
+
 static void
 chain_round(dsl_pool_t *a, dsl_pool_t *b, int round, bool all)
 {
@@ -348,9 +400,10 @@ chain_round(dsl_pool_t *a, dsl_pool_t *b, int round, bool all)
     snprintf(from, sizeof(from), "a/s@%s", keep);
     snprintf(to, sizeof(to), "r%d", round);
     for (uint64_t n = 1 + rnd(12); n > 0; n--)
-        change(a, "a/s", keep, true);
+        change(a, "a/s", keep, true, all);
     for (uint64_t n = rnd(4); n > 0; n--)
-        change(b, "b/r", keep, false);
+        change(b, "b/r", keep, false, all);
+    forget(a, "a/s", round - 5);
     snapshot_tree(a, "a/s", to);
     snprintf(to, sizeof(to), "a/s@r%d", round);
     int fd = send_package(a, to, from, all);
@@ -369,7 +422,7 @@ START_TEST(chain)
     rng = 88172645463325252ULL + (uint64_t)_i * 7919 + (seed != NULL ? strtoull(seed, NULL, 0) * 104729 : 0);
     make_fs(a, "a/s");
     for (int i = 0; i < 12; i++)
-        change(a, "a/s", "", true);
+        change(a, "a/s", "", true, all);
     snapshot_tree(a, "a/s", "r0");
     OK(receive_fd_force(b, "b/r", send_package(a, "a/s@r0", NULL, false)));
     compare_trees(a, "a/s", b, "b/r", true, true);
@@ -597,6 +650,23 @@ props_package(handmade_t *hm)
     return hm_end(hm);
 }
 
+static int
+count_hold(void *arg, const char *tag, uint64_t when)
+{
+    ck_assert_str_eq(tag, "tag");
+    ++*(int *)arg;
+    return 0;
+}
+
+static int
+holds_of(dsl_pool_t *dp, const char *snap)
+{
+    int n = 0;
+
+    OK(dsl_for_each_hold(dp, snap, count_hold, &n));
+    return n;
+}
+
 START_TEST(properties)
 {
     handmade_t *hm = hm_open();
@@ -610,13 +680,14 @@ START_TEST(properties)
 
     OK(receive_with(b, &args, props_package(hm)));
     ck_assert_int_eq(warnings,
-                     5); /* two of each file system: an unknown property and a value without a name */
+                     4); /* two of each file system: an unknown property and a value without a name */
     prop_is(b, "b/r", "compression", "gzip", PROP_SRC_RECEIVED);
     prop_is(b, "b/r/c", "copies", "2", PROP_SRC_RECEIVED);
     prop_is(b, "b/r", "com.x:user", "value", PROP_SRC_RECEIVED);
     prop_is(b, "b/r", "quota", "104857600", PROP_SRC_RECEIVED);
     prop_is(b, "b/r", "atime", "on", PROP_SRC_DEFAULT);
     prop_is(b, "b/r@1", "com.x:snap", "s", PROP_SRC_RECEIVED);
+    ck_assert_int_eq(holds_of(b, "b/r@1"), 1);
 
     /* -o counts at the top and is inherited below, -x leaves out; -h: no holds */
     nvlist_t *set = nvlist_alloc();
@@ -633,6 +704,7 @@ START_TEST(properties)
     ck_assert_int_eq(dsl_prop_get(b, "b/x", "com.x:user", value, sizeof(value), NULL, NULL), ENOENT);
     OK(dsl_prop_inherit(b, "b/x", "com.x:user", true)); /* it is only hidden */
     prop_is(b, "b/x", "com.x:user", "value", PROP_SRC_RECEIVED);
+    ck_assert_int_eq(holds_of(b, "b/x@1"), 0);
     nvlist_free(set);
     hm_close(hm);
 }
@@ -697,6 +769,7 @@ END_TEST
 /* Without -F nothing is destroyed; a dry run changes nothing at all; what is held stays and is warned of. */
 START_TEST(what_is_gone)
 {
+    const char *held = "b/r@mid";
     handmade_t *hm = hm_open();
     dsl_pool_t *a = hm->hm_a, *b = hm->hm_b;
     int warnings = 0;
@@ -723,7 +796,12 @@ START_TEST(what_is_gone)
     OK(receive_with(b, &args, send_package(a, "a/s@2", "a/s@1", false)));
     ck_assert(is_there(b, "b/r/gone") && is_there(b, "b/r@mid") && is_there(b, "b/r@2"));
     ck_assert_int_eq(warnings, 0);
+    OK(dsl_hold(b, &held, 1, "tag", NULL));
     args.dra_force = true;
+    ck_assert_int_eq(receive_with(b, &args, send_package(a, "a/s@2", "a/s@1", false)), EAGAIN);
+    ck_assert_int_eq(warnings, 1);
+    ck_assert(!is_there(b, "b/r/gone") && is_there(b, "b/r@mid"));
+    OK(dsl_release(b, &held, 1, "tag", NULL));
     OK(receive_with(b, &args, send_package(a, "a/s@2", "a/s@1", false)));
     compare_trees(a, "a/s", b, "b/r", true, true);
     hm_close(hm);
