@@ -516,13 +516,71 @@ consume(bpobj_t *bpo, bpobj_cb_t cb, void *arg, dmu_tx_t *tx, int depth)
     return err;
 }
 
+/* An empty list has no sums: what is left of them belonged to pieces that were dropped. */
+static void
+forget_sums(bpobj_t *bpo, dmu_tx_t *tx)
+{
+    bp_sums_t rest = sums_of(bpo);
+    if (rest.used == 0 && rest.comp == 0 && rest.uncomp == 0)
+        return;
+    dmu_buf_will_dirty(bpo->bpo_bonus, tx);
+    sums_add(bpo, &rest, -1ULL);
+}
+
 int
 bpobj_iterate(bpobj_t *bpo, bpobj_cb_t cb, void *arg, dmu_tx_t *tx)
 {
     mutex_enter(&bpo->bpo_lock);
     int err = consume(bpo, cb, arg, tx, 0);
+    if (err == 0)
+        forget_sums(bpo, tx);
     mutex_exit(&bpo->bpo_lock);
     return err;
+}
+
+/* The last block of the list's own entries, when it is unreadable. */
+static bool
+drop_last_block(bpobj_t *bpo, dmu_tx_t *tx)
+{
+    dmu_buf_t *db;
+    uint64_t last = bpo_phys(bpo)->bpo_num_blkptrs - 1;
+    if (hold_block(bpo, last, &db) == 0)
+        return false;
+    dmu_buf_will_dirty(bpo->bpo_bonus, tx);
+    bpo_phys(bpo)->bpo_num_blkptrs = last - last % (bpo->bpo_blksz / sizeof(blkptr_t));
+    (void)free_tail(bpo, tx);
+    return true;
+}
+
+/* consume() begins at the end, and so is stuck there: at the last own block, or in the last sub-object. */
+static bool
+drop_unreadable(bpobj_t *bpo, int depth, dmu_tx_t *tx)
+{
+    bpobj_t *sub;
+    uint64_t object, n = num_subobjs(bpo);
+    if (bpo_phys(bpo)->bpo_num_blkptrs > 0)
+        return drop_last_block(bpo, tx);
+    if (n == 0)
+        return false;
+    if (depth < BPOBJ_MAX_DEPTH && subobj_number(bpo, n - 1, &object) == 0 &&
+        bpobj_open(bpo->bpo_os, object, &sub) == 0) {
+        bool dropped = drop_unreadable(sub, depth + 1, tx);
+        bpobj_close(sub);
+        if (dropped)
+            return true;
+    }
+    dmu_buf_will_dirty(bpo->bpo_bonus, tx); /* nothing below to blame: the sub-object itself */
+    bpo_phys(bpo)->bpo_num_subobjs = n - 1;
+    return true;
+}
+
+bool
+bpobj_drop_unreadable(bpobj_t *bpo, dmu_tx_t *tx)
+{
+    mutex_enter(&bpo->bpo_lock);
+    bool dropped = drop_unreadable(bpo, 0, tx);
+    mutex_exit(&bpo->bpo_lock);
+    return dropped;
 }
 
 /* ---- space ---- */

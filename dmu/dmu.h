@@ -225,6 +225,7 @@ int dmu_set_bonus(dmu_buf_t *bonus, uint16_t newlen, uint8_t newtype, dmu_tx_t *
 #define TRAVERSE_POST     2  /* call after; PRE and POST may both be given */
 #define TRAVERSE_PREFETCH 4  /* read ahead data as well as metadata */
 #define TRAVERSE_HARD     8  /* go on after an unreadable block (the callback saw it with err set) */
+#define TRAVERSE_RESUME_POST 16 /* resume is where a post call stopped: all below that block was visited */
 #define TRAVERSE_SKIP_BELOW (-1) /* a callback's answer: not into this subtree */
 
 typedef struct traverse_block {
@@ -270,6 +271,8 @@ bool bpobj_is_empty(bpobj_t *bpo);
 void bpobj_enqueue(bpobj_t *bpo, const blkptr_t *bp, dmu_tx_t *tx);
 void bpobj_enqueue_subobj(bpobj_t *bpo, uint64_t subobj, dmu_tx_t *tx); /* O(1): takes it over; a small one is copied and freed */
 int bpobj_iterate(bpobj_t *bpo, bpobj_cb_t cb, void *arg, dmu_tx_t *tx);      /* consumes entries as cb returns 0 */
+/* After bpobj_iterate() has met a piece it cannot read: that piece is forgotten (its blocks stay allocated). False: there was none. */
+bool bpobj_drop_unreadable(bpobj_t *bpo, dmu_tx_t *tx);
 int bpobj_iterate_nofree(bpobj_t *bpo, bpobj_cb_t cb, void *arg);           /* cb's tx is NULL; it must not use bpo itself */
 int bpobj_space(bpobj_t *bpo, uint64_t *used, uint64_t *comp, uint64_t *uncomp);
 /* Of blocks born in (mintxg, maxtxg]; walks the list. */

@@ -15,7 +15,8 @@
  *     (o, dnode call) < (o, level 2 blk 0) < (o, level 1 blk 0) < (o, 0, 0) < (o, 0, 1) ... < (o, spill) < (o+1, dnode call)
  *
  * Blocks of dnodes (object 0) stand before the first object in them. The accounting objects have the highest numbers, so
- * they come last. resume skips all calls that stand before the bookmark. (A post call stands after all that is below.)
+ * they come last. resume skips all calls that stand before the bookmark. (A post call stands after all that is below. One that
+ * was interrupted there goes on with TRAVERSE_RESUME_POST: what is below the bookmark's block was seen.)
  *
  * INVARIANTS
  *  1. Levels go down by one at each step and must agree with the pointer's own: no damaged pool makes an endless descent.
@@ -148,6 +149,15 @@ place_dnode(trav_t *tv, uint64_t object, uint64_t n)
     return object <= r->zb_object && r->zb_level >= 0 && r->zb_object != 0 ? AROUND : arrived(tv);
 }
 
+/* The very block whose post call is the next to be made. */
+static bool
+is_resume_post(const trav_t *tv, const zbookmark_t *zb)
+{
+    const zbookmark_t *r = &tv->tv_resume;
+    return tv->tv_resuming && (tv->tv_flags & TRAVERSE_RESUME_POST) && zb->zb_object == r->zb_object &&
+           zb->zb_level == r->zb_level && zb->zb_blkid == r->zb_blkid;
+}
+
 /* ---- reading ---- */
 
 static dmu_byteswap_t
@@ -277,13 +287,15 @@ read_below(trav_t *tv, const blkptr_t *bp, const dnode_phys_t *dnp, const zbookm
     return read_block(tv, bp, zb, bufp);
 }
 
-/* A block that is there and new: what is below is read first, so that the one call can say when it is unreadable. */
+/* A block that is there and new: what is below is read first, so that the one call can say when it is unreadable.
+ * seen: its own call was made; seen_below: those of all below it. */
 static int
-visit_block(trav_t *tv, const blkptr_t *bp, const dnode_phys_t *dnp, const zbookmark_t *zb, bool seen)
+visit_block(trav_t *tv, const blkptr_t *bp, const dnode_phys_t *dnp, const zbookmark_t *zb, bool seen,
+            bool seen_below)
 {
     arc_buf_t *buf = NULL;
     int bad = 0, err = 0;
-    if (has_below(dnp, zb))
+    if (has_below(dnp, zb) && !seen_below)
         bad = read_below(tv, bp, dnp, zb, &buf);
     if (bad != 0 && !(tv->tv_flags & TRAVERSE_HARD))
         return bad;
@@ -308,12 +320,13 @@ visit_bp(trav_t *tv, const blkptr_t *bp, const dnode_phys_t *dnp, const zbookmar
     if (hole && zb->zb_blkid != DMU_SPILL_BLKID &&
         first_block(dnp, zb->zb_level, zb->zb_blkid) > dnp->dn_maxblkid)
         return 0;
+    bool there = is_resume_post(tv, zb);
     place_t place = place_of(tv, dnp, zb);
     if (place == BEFORE)
         return 0;
     tv->tv_stats->ts_visited++;
     if (!hole)
-        return visit_block(tv, bp, dnp, zb, place == AROUND);
+        return visit_block(tv, bp, dnp, zb, place == AROUND, there);
     int err = place == AROUND ? 0 : call(tv, zb, bp, dnp, 0, !(tv->tv_flags & TRAVERSE_PRE));
     return err == TRAVERSE_SKIP_BELOW ? 0 : err;
 }
@@ -437,7 +450,7 @@ visit_root(trav_t *tv, const blkptr_t *rootbp)
 {
     zbookmark_t zb = {tv->tv_objset, 0, ZB_ROOT_LEVEL, 0};
     arc_buf_t *buf = NULL;
-    int err = 0, bad = read_root(tv, rootbp, &zb, &buf);
+    int err = 0, bad = is_resume_post(tv, &zb) ? 0 : read_root(tv, rootbp, &zb, &buf);
     tv->tv_stats->ts_visited++;
     if (bad != 0 && !(tv->tv_flags & TRAVERSE_HARD))
         return bad;
@@ -469,7 +482,7 @@ traverse_objset(spa_t *spa, const blkptr_t *rootbp, uint64_t dsobj, uint64_t sin
     memset(tv.tv_stats, 0, sizeof(*tv.tv_stats));
     if (!(flags & (TRAVERSE_PRE | TRAVERSE_POST)))
         return SET_ERROR(EINVAL);
-    if (resume != NULL && resume->zb_level != ZB_ROOT_LEVEL) {
+    if (resume != NULL && (resume->zb_level != ZB_ROOT_LEVEL || (flags & TRAVERSE_RESUME_POST))) {
         tv.tv_resume = *resume;
         tv.tv_resuming = true;
     }

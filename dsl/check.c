@@ -4,7 +4,7 @@
  *
  * It trusts nothing that is counted. Each dataset is walked as a whole; from the sets of blocks found the checker derives
  *
- *     space      each block in the sets, free_bpobj and the MOS: allocated exactly once, and nothing else is allocated
+ *     space      each block in the sets, free_bpobj, bptree and the MOS: allocated exactly once, and nothing else is allocated
  *     dataset    referenced = its blocks; unique (head) = those born after the previous snapshot,
  *                unique (snapshot) = born after its previous one, and not in the next dataset
  *     deadlist   = blocks of the previous snapshot that are not in the dataset, each in the bucket of its birth; sums; keys
@@ -548,11 +548,43 @@ check_mos_blocks(check_t *ck)
     expect(ck, "$MOS", "uncompressed", dp->dp_mos_dir->dd_phys.dd_uncompressed_bytes, w.w_uncomp);
 }
 
+typedef struct free_tree {
+    check_t *ft_ck;
+    uint64_t ft_used, ft_comp, ft_uncomp;
+} free_tree_t;
+
+static int
+claim_tree(void *arg, const blkptr_t *bp)
+{
+    free_tree_t *ft = arg;
+
+    claim(ft->ft_ck, bp, 0);
+    ft->ft_used += bp_get_asize(bp);
+    ft->ft_comp += BP_GET_PSIZE(bp);
+    ft->ft_uncomp += bp_get_ucsize(bp);
+    return 0;
+}
+
+/* Trees of destroyed file systems. Returns what they still have to free. */
+static uint64_t
+check_bptree(check_t *ck)
+{
+    free_tree_t ft = {.ft_ck = ck};
+    bptree_phys_t bt;
+
+    if (bptree_walk(ck->ck_pool, claim_tree, &ft, &bt) != 0)
+        check_bad(ck, "bptree is unreadable");
+    expect(ck, "bptree", "used", bt.bt_bytes, ft.ft_used);
+    expect(ck, "bptree", "compressed", bt.bt_comp, ft.ft_comp);
+    expect(ck, "bptree", "uncompressed", bt.bt_uncomp, ft.ft_uncomp);
+    return bt.bt_bytes;
+}
+
 static void
 check_free_lists(check_t *ck)
 {
     dsl_pool_t *dp = ck->ck_pool;
-    uint64_t used, comp, uncomp;
+    uint64_t used, comp, uncomp, trees = check_bptree(ck);
 
     if (dp->dp_free_bpobj == NULL || dp->dp_sync_bpobj == NULL || dp->dp_free_dir == NULL)
         return; /* an old pool */
@@ -561,7 +593,7 @@ check_free_lists(check_t *ck)
         bpobj_space(dp->dp_free_bpobj, &used, &comp, &uncomp) != 0)
         check_bad(ck, "free_bpobj is unreadable");
     else
-        expect(ck, "$FREE", "used", dp->dp_free_dir->dd_phys.dd_used_bytes, used);
+        expect(ck, "$FREE", "used", dp->dp_free_dir->dd_phys.dd_used_bytes, used + trees);
 }
 
 static void

@@ -68,6 +68,7 @@ check_mos_fixed(check_t *ck)
                                        DMU_POOL_FEATURES_FOR_READ,
                                        DMU_POOL_FEATURES_FOR_WRITE,
                                        DMU_POOL_FEATURE_DESCRIPTIONS,
+                                       DMU_POOL_BPTREE_OBJ,
                                        DMU_POOL_PROPS,
                                        DMU_POOL_HISTORY};
     objset_t *mos = pool_mos(ck->ck_pool);
@@ -132,6 +133,7 @@ check_features(check_t *ck)
     check_feature(ck, FEATURE_LARGE_BLOCKS, ck->ck_feature_count[0]);
     check_feature(ck, FEATURE_LARGE_DNODE, ck->ck_feature_count[1]);
     check_feature(ck, FEATURE_ZSTD_COMPRESS, ck->ck_feature_count[2]);
+    check_feature(ck, FEATURE_ASYNC_DESTROY, ck->ck_pool->dp_bptree_obj != 0);
     check_feature(ck, FEATURE_BOOKMARKS, ck->ck_bookmark_zaps);
     check_feature(ck, FEATURE_EXTENSIBLE_DATASET, count_zapified(ck));
 }

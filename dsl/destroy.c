@@ -13,20 +13,19 @@
  * The key S.txg loses its meaning for all heads after N: their bucket joins the one below (deadlist.c, invariant 3), in clones too.
  *
  * A HEAD without snapshots: every block born after its origin is its own. Block birth finds exactly those, the rest of the tree is not
- * even read. Its deadlist lists only what the origin still has: forgotten. In one txg for now.
+ * even read. Its deadlist lists only what the origin still has: forgotten. A small one's blocks are freed at once, a large one's tree goes
+ * to the bptree and is freed in the background (bptree.c, free.c).
  *
  * INVARIANTS
  *  1. A snapshot with clones (num_children > 1) or holds stays. Marked for deferred destroy, it goes in the txg in which the last of
  *     them goes.
- *  2. Space on free_bpobj counts as used by $FREE until it is freed (pool_sync.c): used bytes of the root do not change at destroy.
+ *  2. Space on free_bpobj or bptree counts as used by $FREE until it is freed (free.c): used bytes of the root do not change at destroy.
  *  3. A block that cannot be found, because something above it is unreadable, is leaked to $LEAK, so that the sums stay true.
  *
  * ZFS: dsl_destroy_snapshot_sync_impl, dsl_destroy_head_sync_impl (dsl_destroy.c)
  */
 #include <stdio.h>
 #include "dsl_impl.h"
-
-#define LEAK_DIR_NAME "$LEAK"
 
 static void
 destroy_zap(dsl_pool_t *dp, uint64_t object, dmu_tx_t *tx)
@@ -251,30 +250,25 @@ kill_blocks(dsl_dataset_t *ds, dmu_tx_t *tx)
                           TRAVERSE_POST | TRAVERSE_HARD, NULL, kill_cb, &ka, NULL);
 }
 
-/* Invariant 3: what is still in the directory's accounts was not found. */
-static void
-leak_rest(dsl_dir_t *dd, dmu_tx_t *tx)
+static bool
+is_small(dsl_dataset_t *ds)
 {
-    dsl_pool_t *dp = dd->dd_pool;
-    int64_t used = (int64_t)dd->dd_phys.dd_used_bytes; /* all of it is HEAD, unless damaged: the directory must end empty */
-    int64_t comp = (int64_t)dd->dd_phys.dd_compressed_bytes,
-            uncomp = (int64_t)dd->dd_phys.dd_uncompressed_bytes;
-    dsl_dir_t *leak;
-    uint64_t object;
+    return ds->ds_phys.ds_unique_bytes >> spa_ashift(ds->ds_pool->dp_spa) < ds->ds_pool->dp_destroy_now;
+}
 
-    if (used == 0)
-        return;
-    cowbird_log(
-        LOG_ERR,
-        "%lld bytes of a destroyed file system could not be found, as its metadata is damaged: leaked",
-        (long long)used);
-    if (zap_lookup_u64(pool_mos(dp), dp->dp_root_dir->dd_phys.dd_child_dir_zapobj, LEAK_DIR_NAME, &object) !=
-        0)
-        object = dsl_dir_create_sync(dp, dp->dp_root_dir, LEAK_DIR_NAME, tx);
-    VERIFY0(dsl_dir_hold_obj(dp, object, __func__, &leak));
-    dsl_dir_diduse_space(dd, DD_USED_HEAD, -used, -comp, -uncomp, tx);
-    dsl_dir_diduse_space(leak, DD_USED_HEAD, used, comp, uncomp, tx);
-    dsl_dir_rele(leak, __func__);
+/* All that the directory has is the head's; it is freed over the next txgs. */
+static void
+queue_blocks(dsl_dataset_t *ds, dmu_tx_t *tx)
+{
+    dsl_pool_t *dp = ds->ds_pool;
+    dsl_dir_phys_t d = ds->ds_dir->dd_phys;
+    int64_t used = (int64_t)d.dd_used_bytes, comp = (int64_t)d.dd_compressed_bytes,
+            uncomp = (int64_t)d.dd_uncompressed_bytes;
+
+    bptree_add(dp, &ds->ds_phys.ds_bp, ds->ds_phys.ds_prev_snap_txg, d.dd_used_bytes, d.dd_compressed_bytes,
+               d.dd_uncompressed_bytes, tx);
+    dsl_dir_diduse_space(ds->ds_dir, DD_USED_HEAD, -used, -comp, -uncomp, tx);
+    dsl_dir_diduse_space(dp->dp_free_dir, DD_USED_HEAD, used, comp, uncomp, tx);
 }
 
 static void
@@ -335,8 +329,12 @@ dsl_destroy_head_sync_impl(dsl_dataset_t *ds, dmu_tx_t *tx)
         dsl_dataset_add_ref(origin);
     drop_refreservation(ds, tx);
     dsl_dataset_evict_objset(ds);
-    kill_blocks(ds, tx);
-    leak_rest(ds->ds_dir, tx);
+    if (is_small(ds)) {
+        kill_blocks(ds, tx);
+        pool_leak(dp, ds->ds_dir, tx); /* invariant 3 */
+    } else {
+        queue_blocks(ds, tx);
+    }
     dsl_dataset_close_deadlist(ds, tx);
     dsl_deadlist_free(dp, ds->ds_phys.ds_deadlist_obj, tx);
     if (ds->ds_prev != NULL)

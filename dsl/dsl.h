@@ -69,6 +69,8 @@ int dsl_pool_rename(dsl_pool_t *dp, const char *newname); /* import under anothe
 /* Free space for whoever asks without quota: bytes usable by datasets, and used by them. Slop (1/32, 128 MiB at least
  * on large, an eighth at most on small pools) is left out. */
 void dsl_pool_space(dsl_pool_t *dp, uint64_t *avail, uint64_t *used);
+/* Bytes of destroyed datasets that are still to be freed; and what damage has kept from ever being freed. */
+void dsl_pool_freeing(dsl_pool_t *dp, uint64_t *freeing, uint64_t *leaked);
 bool dsl_pool_is_compat(dsl_pool_t *dp);
 bool dsl_feature_active(dsl_pool_t *dp, const char *guid);
 

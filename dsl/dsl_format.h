@@ -20,6 +20,7 @@
 #define DMU_POOL_CONFIG              "config"
 #define DMU_POOL_SYNC_BPOBJ          "sync_bplist"
 #define DMU_POOL_FREE_BPOBJ          "free_bpobj"
+#define DMU_POOL_BPTREE_OBJ          "bptree_obj"
 #define DMU_POOL_FEATURES_FOR_READ   "features_for_read"
 #define DMU_POOL_FEATURES_FOR_WRITE  "features_for_write"
 #define DMU_POOL_FEATURE_DESCRIPTIONS "feature_descriptions"
@@ -104,6 +105,20 @@ typedef struct dsl_deadlist_phys {
     uint64_t dl_pad[37];
 } dsl_deadlist_phys_t;
 _Static_assert(sizeof(dsl_deadlist_phys_t) == 320, "a deadlist header is 320 bytes");
+
+/* ---- trees of blocks to be freed: object type and bonus type 0xC3, data = entries ---- */
+typedef struct bptree_phys {
+    uint64_t bt_begin, bt_end; /* entries: the first that is left, the first that is free */
+    uint64_t bt_bytes, bt_comp, bt_uncomp;
+} bptree_phys_t;
+_Static_assert(sizeof(bptree_phys_t) == 40, "a bptree header is 40 bytes");
+
+typedef struct bptree_entry_phys {
+    blkptr_t be_bp;        /* root block of a file system's objset */
+    uint64_t be_birth_txg; /* blocks born later are to be freed */
+    zbookmark_t be_zb;     /* the next block to be freed (objset 2^64 - 1); zeros: from the start */
+} bptree_entry_phys_t;
+_Static_assert(sizeof(bptree_entry_phys_t) == 168, "a bptree entry is 168 bytes");
 
 /* ---- keys of zapified dataset objects ---- */
 #define DS_FIELD_BOOKMARK_NAMES "com.delphix:bookmarks" /* head: ZAP of name -> u64[3]: guid, creation txg, creation time (s) */

@@ -126,6 +126,9 @@ struct dsl_pool {
 
     /* syncing thread */
     bpobj_t *dp_free_bpobj;        /* blocks of destroyed snapshots, freed over the next txgs */
+    uint64_t dp_bptree_obj;        /* trees of destroyed file systems, freed likewise; 0: none */
+    uint64_t dp_free_max;          /* blocks freed so per txg */
+    uint64_t dp_destroy_now;       /* a file system with fewer blocks is freed in the txg of its destroy */
     bpobj_t *dp_sync_bpobj;        /* left by other software; emptied in our first txg */
     space_map_t **dp_space_maps;   /* per metaslab, NULL: never used */
     uint64_t dp_metaslab_array;
@@ -164,6 +167,25 @@ uint64_t pool_capacity(dsl_pool_t *dp, bool reserve);
 dsl_task_t *dsl_task_next(dsl_pool_t *dp, uint64_t txg);
 void dsl_task_run(dsl_pool_t *dp, dsl_task_t *task, uint64_t txg);
 void dsl_task_enqueue(dsl_pool_t *dp, dsl_syncfunc_t sync, void *arg, uint64_t txg);
+
+/* ---------------------------------------------------------------- free.c, bptree.c: syncing thread ---- */
+
+int pool_free_some(dsl_pool_t *dp, dmu_tx_t *tx);    /* a txg's worth of what is to be freed */
+void pool_free_finish(dsl_pool_t *dp, dmu_tx_t *tx); /* config lock held for writing */
+bool pool_free_pending(dsl_pool_t *dp);
+void pool_leak(dsl_pool_t *dp, dsl_dir_t *from, dmu_tx_t *tx); /* all that from has becomes $LEAK's; config lock for writing */
+
+typedef struct bptree_sums {
+    int64_t bs_used, bs_comp, bs_uncomp;
+} bptree_sums_t;
+int bptree_open(dsl_pool_t *dp); /* dp_bptree_obj; EIO */
+void bptree_add(dsl_pool_t *dp, const blkptr_t *bp, uint64_t birth_txg, uint64_t used, uint64_t comp, uint64_t uncomp, dmu_tx_t *tx);
+/* cb frees a block and counts it in *freed (part of arg), or answers EAGAIN: enough for this txg. */
+int bptree_free_some(dsl_pool_t *dp, int (*cb)(void *arg, const blkptr_t *bp), bptree_sums_t *freed, void *arg, dmu_tx_t *tx);
+bool bptree_is_empty(dsl_pool_t *dp);
+void bptree_destroy(dsl_pool_t *dp, dmu_tx_t *tx); /* the empty object; config lock held for writing */
+/* Every block that is still to be freed; nothing may be syncing. *bt: the header. */
+int bptree_walk(dsl_pool_t *dp, int (*cb)(void *arg, const blkptr_t *bp), void *arg, bptree_phys_t *bt);
 
 /* ---------------------------------------------------------------- feature.c ---- */
 

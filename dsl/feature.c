@@ -41,6 +41,7 @@ static const feature_t features[] = {
     {FEATURE_LARGE_DNODE, false, true, true, 0, "Dnodes larger than 512 bytes"},
     {FEATURE_ZSTD_COMPRESS, false, true, true, 0, "Zstandard compression"},
     {FEATURE_XXH3_128, false, true, false, 1, "XXH3 128-bit checksum of every block"},
+    {FEATURE_ASYNC_DESTROY, true, true, true, 0, "Destroyed file systems are freed in the background"},
     {FEATURE_BOOKMARKS, true, true, true, 0, "Bookmarks: the birth times of snapshots that may be gone"},
     {FEATURE_HOLE_BIRTH, false, false, false, 0, NULL},
     {"org.illumos:sha512", false, false, false, 0, NULL},

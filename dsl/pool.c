@@ -8,7 +8,7 @@
  *                                       ├─► space maps ──► metaslabs (all of them, replayed)
  *                                       └─► root directory, $MOS, $FREE, $ORIGIN; free_bpobj, sync_bplist
  *
- *     close:  wait until all is synced and free_bpobj is empty; stop the threads; let go of everything in the reverse order
+ *     close:  wait until all is synced (and, for a while, until nothing is left to be freed); stop the threads; let go of everything in the reverse order
  *
  * INVARIANTS
  *  1. Nothing is written before the checks of feature.c have passed for writing.
@@ -24,6 +24,9 @@
 
 #define POOL_DIRTY_MAX (256ULL << 20)
 #define POOL_TXG_MS    5000
+#define FREES_PER_TXG  100000 /* about a second of work */
+#define DESTROY_NOW    1024   /* blocks */
+#define CLOSE_TXGS     8      /* so many does closing wait for frees; the rest goes on at the next open */
 
 /* ---- small things others ask ---- */
 
@@ -125,6 +128,8 @@ pool_alloc(spa_t *spa)
     dsl_pool_t *dp = xzalloc(sizeof(*dp));
 
     dp->dp_spa = spa;
+    dp->dp_free_max = FREES_PER_TXG;
+    dp->dp_destroy_now = DESTROY_NOW;
     config_lock_init(&dp->dp_config_lock);
     mutex_init(&dp->dp_lock);
     list_create(&dp->dp_dirs, offsetof(dsl_dir_t, dd_link));
@@ -303,8 +308,10 @@ pool_open_lists(dsl_pool_t *dp)
 
     if (err == 0)
         err = open_list(dp, DMU_POOL_SYNC_BPOBJ, &dp->dp_sync_bpobj);
+    if (err == 0 && (err = bptree_open(dp)) != 0 && dp->dp_txg == NULL)
+        dp->dp_bptree_obj = err = 0; /* what is to be freed is of no interest to a reader */
     if (err == 0 && dp->dp_txg != NULL)
-        dp->dp_want_txg = !bpobj_is_empty(dp->dp_free_bpobj) || !bpobj_is_empty(dp->dp_sync_bpobj);
+        dp->dp_want_txg = pool_free_pending(dp);
     return err;
 }
 
@@ -426,13 +433,13 @@ pool_wants_txg(dsl_pool_t *dp)
     return want;
 }
 
-/* Everything on disk, nothing left to be freed. */
+/* Everything on disk, and as a rule nothing left to be freed. */
 static int
 pool_settle(dsl_pool_t *dp)
 {
     int err = txg_wait_synced(dp->dp_txg, 0);
 
-    while (err == 0 && pool_wants_txg(dp))
+    for (int i = 0; i < CLOSE_TXGS && err == 0 && pool_wants_txg(dp); i++)
         err = txg_wait_synced(dp->dp_txg, txg_open_txg(dp->dp_txg));
     return err;
 }

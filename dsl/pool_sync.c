@@ -2,7 +2,7 @@
 /*
  * pool_sync.c - one txg becomes the pool's state.
  *
- *     free_bpobj, a piece ─► dirty datasets ─► [ config lock: wanted features, sync tasks, what they dirtied, phys structs ]
+ *     frees, a piece (free.c) ─► dirty datasets ─► [ config lock: wanted features, sync tasks, what they dirtied, phys structs ]
  *                                                      │
  *                       ┌──────────────────────────────┘
  *                       ▼      pass 1, 2, 3 ...
@@ -19,15 +19,14 @@
  *
  * INVARIANTS
  *  1. At the commit the space maps say what is allocated by the state being committed, their own blocks included.
- *  2. At the commit $MOS's head accounting is the MOS's blocks, $FREE's what free_bpobj lists.
+ *  2. At the commit $MOS's head accounting is the MOS's blocks, $FREE's what free_bpobj and bptree list.
  *  3. An error before the commit leaves the previous state on disk, and nothing is synced ever after.
  *
  * ZFS: spa_sync (spa.c), dsl_pool_sync (dsl_pool.c). There frees of later passes are put off to the next txg (sync_bplist).
  */
 #include "dsl_impl.h"
 
-#define PASS_MAX      30
-#define FREES_PER_TXG 100000 /* blocks of free_bpobj: about a second of work */
+#define PASS_MAX 30
 
 /* ---- the MOS's own accounts ---- */
 
@@ -76,51 +75,6 @@ pool_mos_hooks(dsl_pool_t *dp)
 
     hooks = (struct objset_hooks){mos_born, mos_killed, mos_reserve, mos_dirtied, dp};
     return &hooks;
-}
-
-/* ---- blocks of destroyed snapshots ---- */
-
-typedef struct free_arg {
-    dsl_pool_t *fa_pool;
-    int64_t fa_used, fa_comp, fa_uncomp;
-    uint64_t fa_count;
-} free_arg_t;
-
-static int
-free_block(void *arg, const blkptr_t *bp, dmu_tx_t *tx)
-{
-    free_arg_t *fa = arg;
-
-    if (fa->fa_count++ >= FREES_PER_TXG)
-        return EAGAIN;
-    zio_free(fa->fa_pool->dp_spa, dmu_tx_txg(tx), bp);
-    fa->fa_used += (int64_t)bp_get_asize(bp);
-    fa->fa_comp += (int64_t)BP_GET_PSIZE(bp);
-    fa->fa_uncomp += (int64_t)bp_get_ucsize(bp);
-    return 0;
-}
-
-static int
-free_list(dsl_pool_t *dp, bpobj_t *bpo, free_arg_t *fa, dmu_tx_t *tx)
-{
-    int err;
-
-    *fa = (free_arg_t){.fa_pool = dp};
-    if (bpo == NULL || bpobj_is_empty(bpo))
-        return 0;
-    err = bpobj_iterate(bpo, free_block, fa, tx);
-    return err == EAGAIN ? 0 : err;
-}
-
-static int
-sync_frees(dsl_pool_t *dp, dmu_tx_t *tx)
-{
-    free_arg_t fa;
-    int err = free_list(dp, dp->dp_sync_bpobj, &fa, tx); /* accounted when they were listed */
-
-    if (err == 0 && (err = free_list(dp, dp->dp_free_bpobj, &fa, tx)) == 0 && fa.fa_count > 0)
-        dsl_dir_diduse_space(dp->dp_free_dir, DD_USED_HEAD, -fa.fa_used, -fa.fa_comp, -fa.fa_uncomp, tx);
-    return err;
 }
 
 /* ---- datasets ---- */
@@ -217,6 +171,8 @@ sync_tasks(dsl_pool_t *dp, dmu_tx_t *tx)
 
     rw_enter_write(&dp->dp_config_lock);
     sync_features(dp, tx);
+    if (dp->dp_free_bpobj != NULL)
+        pool_free_finish(dp, tx);
     while ((task = dsl_task_next(dp, txg)) != NULL)
         dsl_task_run(dp, task, txg);
     if ((err = sync_datasets(dp, 2, tx)) == 0) {
@@ -283,7 +239,7 @@ release_datasets(dsl_pool_t *dp, uint64_t txg)
 static void
 sync_finish(dsl_pool_t *dp, uint64_t txg)
 {
-    bool want = !bpobj_is_empty(dp->dp_free_bpobj) || !bpobj_is_empty(dp->dp_sync_bpobj);
+    bool want = pool_free_pending(dp);
 
     metaslab_sync_done(dp->dp_spa, txg);
     account_txg_done(dp, txg);
@@ -299,7 +255,7 @@ static int
 sync_txg(dsl_pool_t *dp, dmu_tx_t *tx)
 {
     blkptr_t rootbp;
-    int err = sync_frees(dp, tx);
+    int err = dp->dp_free_bpobj != NULL ? pool_free_some(dp, tx) : 0; /* the first txg makes the lists */
 
     if (err != 0 || (err = sync_datasets(dp, 1, tx)) != 0 || (err = sync_tasks(dp, tx)) != 0 ||
         (err = sync_mos(dp, &rootbp, tx)) != 0)

@@ -11,7 +11,7 @@
 
 static const char *const pool_props[] = {"name", "size", "allocated", "free", "checkpoint", "expandsize", "fragmentation",
                                          "capacity", "dedupratio", "health", "altroot", "guid", "version", "readonly",
-                                         "compatibility", "ashift", "bootfs", "load_guid"};
+                                         "compatibility", "ashift", "bootfs", "freeing", "leaked", "load_guid"};
 
 static const char *
 pool_health(dsl_pool_t *dp)
@@ -26,7 +26,7 @@ pool_value(dsl_pool_t *dp, const char *prop, bool exact, char *buf, size_t n)
     spa_t *spa = dsl_pool_spa(dp);
     uint64_t size = spa_total_space(spa), alloc = spa_alloc_space(spa) + spa_deferred_space(spa);
     char b[16];
-    uint64_t bytes = UINT64_MAX;
+    uint64_t bytes = UINT64_MAX, other;
     if (strcmp(prop, "name") == 0)
         snprintf(buf, n, "%s", dsl_pool_name(dp));
     else if (strcmp(prop, "size") == 0)
@@ -51,6 +51,10 @@ pool_value(dsl_pool_t *dp, const char *prop, bool exact, char *buf, size_t n)
         snprintf(buf, n, "%s", dsl_pool_is_compat(dp) ? "openzfs" : "off");
     else if (strcmp(prop, "ashift") == 0)
         snprintf(buf, n, "%" PRIu64, spa_ashift(spa));
+    else if (strcmp(prop, "freeing") == 0)
+        dsl_pool_freeing(dp, &bytes, &other);
+    else if (strcmp(prop, "leaked") == 0)
+        dsl_pool_freeing(dp, &other, &bytes);
     else {
         for (size_t i = 0; i < ARRAY_SIZE(pool_props); i++) {
             if (strcmp(pool_props[i], prop) == 0 || (strcmp(prop, "frag") == 0 && strcmp(pool_props[i], "fragmentation") == 0)) {
