@@ -76,6 +76,23 @@ readahead(dnode_t *dn, uint64_t off, uint64_t len)
     prefetch_blocks(dn, &r, from, to);
 }
 
+int
+dmu_block_pointer(objset_t *os, uint64_t object, uint64_t off, blkptr_t *bp, zbookmark_t *zb)
+{
+    dnode_t *dn;
+    int err = dnode_hold(os, object, &dn);
+
+    if (err != 0)
+        return err;
+    mutex_enter(&dn->dn_mtx);
+    uint64_t blkid = off / MAX(dn->dn_now.ds_datablksz, 1U);
+    mutex_exit(&dn->dn_mtx);
+    *zb = (zbookmark_t){os->os_dsobj, object, 0, blkid};
+    err = dnode_block_pointer(dn, blkid, bp);
+    dnode_rele(dn);
+    return err;
+}
+
 void
 dmu_prefetch(objset_t *os, uint64_t object, uint64_t off, uint64_t len)
 {

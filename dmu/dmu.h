@@ -194,6 +194,8 @@ int dmu_write(objset_t *os, uint64_t object, uint64_t off, uint64_t len, const v
 int dmu_free_range(objset_t *os, uint64_t object, uint64_t off, uint64_t len, dmu_tx_t *tx);
 /* The same in transactions of its own, bounded each (so not within one). May be interrupted half way by an error. */
 int dmu_free_long_range(objset_t *os, uint64_t object, uint64_t off, uint64_t len);
+/* Where the block with byte off lies, as of the last sync (a hole: nowhere), and its bookmark. EIO, ECKSUM, ENOENT */
+int dmu_block_pointer(objset_t *os, uint64_t object, uint64_t off, blkptr_t *bp, zbookmark_t *zb);
 void dmu_prefetch(objset_t *os, uint64_t object, uint64_t off, uint64_t len);
 /* SEEK_HOLE / SEEK_DATA over synced and dirty state (a dirty object is synced first: not within a transaction). Data: ESRCH when
  * there is none from *off on. Hole: what follows the last block counts as one. ZFS: dmu_offset_next */

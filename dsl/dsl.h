@@ -339,6 +339,7 @@ typedef struct dmu_recv_args {
     bool rva_force;                             /* -F: rolled back, or (full) replaced */
     bool rva_resumable;                         /* -s: what was received stays when the stream breaks */
     bool rva_heal;                              /* -c: damaged blocks of tofs@tosnap are written anew; nothing else changes */
+    uint64_t *rva_healed;                       /* out, by dmu_recv_end: blocks healed; may be NULL */
     const char *rva_origin;                     /* snapshot's name for clone streams; NULL: found by guid */
     const nvlist_t *rva_props;                  /* -o: set in the txg that ends the receive; NULL: none */
 } dmu_recv_args_t;

@@ -10,6 +10,7 @@
  *   HIDDEN    increment        mounted; or changed, with force;      tofs/%SNAP, a clone of    swap, snapshot, destroy    %SNAP destroyed
  *                              or to be resumable                    its latest snapshot
  *   REPLACE   full, force      has no snapshots, is no clone         tofs/%SNAP, empty         swap, snapshot, destroy    %SNAP destroyed
+ *   HEAL      any                has a snapshot with this guid         its damaged blocks         -                          -
  *
  * Resumable: a failure destroys nothing. The next stream that begins where this one broke off goes on in the same dataset, in the
  * same shape. (The hidden one is then called %recv.)
@@ -79,6 +80,7 @@ cookie_create(dsl_pool_t *dp, const dmu_recv_args_t *args, const struct drr_begi
     drc->drc_full = drrb->drr_fromguid == 0;
     drc->drc_force = args->rva_force;
     drc->drc_resumable = args->rva_resumable;
+    drc->drc_healed_out = args->rva_healed;
     drc->drc_resuming = (drc->drc_features & DMU_BACKUP_FEATURE_RESUMING) != 0;
     drc->drc_props = args->rva_props != NULL ? nvlist_dup(args->rva_props) : NULL;
     drc->drc_order = (stream_order_t){.sd_swap = drc->drc_wire.drr_u.drr_begin.drr_magic != DRR_MAGIC};
@@ -105,28 +107,34 @@ start_stream(recv_begin_t *rb, const dmu_recv_args_t *args)
     return err;
 }
 
+static int
+check_rules(recv_begin_t *rb)
+{
+    dsl_pool_t *dp = rb->rb_drc->drc_dp;
+
+    rw_enter_read(&dp->dp_config_lock);
+    int err = recv_begin_check(rb, NULL);
+    rw_exit(&dp->dp_config_lock);
+    return err;
+}
+
 /* The rules first: what they refuse costs neither a byte of the stream nor a txg. */
 static int
 recv_begin(recv_begin_t *rb, const dmu_recv_args_t *args)
 {
     dmu_recv_cookie_t *drc = rb->rb_drc;
-    dsl_pool_t *dp = drc->drc_dp;
-    int err;
+    int err = args->rva_heal ? recv_heal_begin(drc, rb->rb_se) : check_rules(rb);
 
-    rw_enter_read(&dp->dp_config_lock);
-    err = recv_begin_check(rb, NULL);
-    rw_exit(&dp->dp_config_lock);
     if (err == 0)
         err = start_stream(rb, args);
-    if (err == 0)
-        err = dsl_sync_task(dp, recv_begin_check, recv_begin_sync, rb, 20, DSL_SPACE_NORMAL);
+    if (err == 0 && !args->rva_heal)
+        err = dsl_sync_task(drc->drc_dp, recv_begin_check, recv_begin_sync, rb, 20, DSL_SPACE_NORMAL);
     if (err != 0) { /* if the task ran, its txg did not get to disk */
         recv_release(drc);
         recv_cookie_free(drc);
         return stream_fail(rb->rb_se, err, 0, 0, "%s", cowbird_strerror(err));
     }
-    err = dsl_dataset_objset(drc->drc_ds, &drc->drc_os);
-    if (err != 0)
+    if (drc->drc_os == NULL && (err = dsl_dataset_objset(drc->drc_ds, &drc->drc_os)) != 0)
         recv_abandon(drc);
     return err;
 }
@@ -144,8 +152,6 @@ dmu_recv_begin(dsl_pool_t *dp, const dmu_recv_args_t *args, stream_error_t *se, 
         memset(se, 0, sizeof(*se));
     if (dsl_pool_readonly(dp))
         return stream_fail(se, SET_ERROR(EROFS), 0, 0, "the pool is read-only");
-    if (args->rva_heal)
-        return stream_fail(se, SET_ERROR(ENOTSUP), 0, 0, "healing is not supported yet");
     if ((err = check_names(args->rva_tofs, args->rva_tosnap, se)) != 0 ||
         (err = check_begin(args, &begin, se)) != 0)
         return err;

@@ -407,6 +407,7 @@ sync_dataset(recv_begin_t *rb, dmu_tx_t *tx)
         return sync_inplace(drc, tx);
     case RECV_HIDDEN:
     case RECV_REPLACE:
+    case RECV_HEAL: /* has no task */
         break;
     }
     return sync_hidden(drc, tx);

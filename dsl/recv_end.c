@@ -108,9 +108,21 @@ end_borrowed(dmu_recv_cookie_t *drc)
     return err;
 }
 
+static int
+end_heal(dmu_recv_cookie_t *drc)
+{
+    if (drc->drc_healed_out != NULL)
+        *drc->drc_healed_out = drc->drc_healed;
+    recv_release(drc);
+    recv_cookie_free(drc);
+    return 0;
+}
+
 int
 dmu_recv_end(dmu_recv_cookie_t *drc)
 {
+    if (drc->drc_shape == RECV_HEAL)
+        return end_heal(drc);
     int err = drc->drc_head == NULL || drc->drc_head_owned ? end_task(drc) : end_borrowed(drc);
 
     if (err != 0) {

@@ -6,6 +6,7 @@
  *   recv_begin.c    its rules, and the dataset that receives         recv_object.c   OBJECT, FREEOBJECTS
  *   recv_end.c      dmu_recv_end: a snapshot comes of it             recv_record.c   all other records
  *   recv_undo.c     the way back, at once or after a crash           recv_resume.c   what is kept of a broken receive; tokens
+ *   recv_heal.c     damaged blocks of a snapshot, given back
  */
 #ifndef COWBIRD_RECV_IMPL_H
 #define COWBIRD_RECV_IMPL_H
@@ -18,7 +19,8 @@ typedef enum recv_shape { /* the table in recv.c */
                           RECV_CLONE,
                           RECV_INPLACE,
                           RECV_HIDDEN,
-                          RECV_REPLACE
+                          RECV_REPLACE,
+    RECV_HEAL
 } recv_shape_t;
 
 /* The place to go on from, of one txg: written while a transaction keeps that txg open, read when it syncs. */
@@ -51,6 +53,8 @@ struct dmu_recv_cookie {
     uint64_t drc_known;      /* an object that is known to exist; 0 none */
     uint64_t drc_max_object; /* the highest one told of */
     uint64_t drc_bytes;      /* received, with what was received before resuming */
+    uint64_t drc_healed, drc_unhealed; /* RECV_HEAL: blocks */
+    uint64_t *drc_healed_out;
     dsl_dataset_t *drc_ref;  /* a snapshot that WRITE_BYREF points into, held and long-held */
     uint64_t drc_ref_guid;
     recv_note_t drc_notes[TXG_SIZE]; /* the cookie outlives the txgs it has written in */
@@ -82,6 +86,11 @@ int recv_resume_load(dsl_pool_t *dp, uint64_t dsobj, dsl_resume_t *dr); /* ENOEN
 int recv_resume_payload(dmu_recv_cookie_t *drc, const uint8_t *payload, size_t len, stream_error_t *se);
 /* tx has written up to here: what the disk says of it shall be that, too. */
 void recv_resume_note(dmu_recv_cookie_t *drc, uint64_t object, uint64_t offset, dmu_tx_t *tx);
+
+/* ---- recv_heal.c: instead of begin's task, of applying a record, and of end's task ---- */
+int recv_heal_begin(dmu_recv_cookie_t *drc, stream_error_t *se);
+int recv_heal_apply(dmu_recv_cookie_t *drc, stream_rec_t *rec);
+void recv_heal_end(dmu_recv_cookie_t *drc);
 
 /* ---- recv_record.c: one record; text (200 bytes) says what is wrong, unless empty ---- */
 int recv_apply(dmu_recv_cookie_t *drc, stream_rec_t *rec, char *text);

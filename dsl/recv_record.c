@@ -245,6 +245,8 @@ recv_apply(dmu_recv_cookie_t *drc, stream_rec_t *rec, char *text)
     dmu_replay_record_t *drr = &rec->sr_drr;
 
     text[0] = '\0';
+    if (drc->drc_shape == RECV_HEAL)
+        return recv_heal_apply(drc, rec);
     switch (drr->drr_type) {
     case DRR_OBJECT:
         return recv_object(drc, &drr->drr_u.drr_object, rec->sr_payload, text);

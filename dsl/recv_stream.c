@@ -106,7 +106,7 @@ apply_all(dmu_recv_cookie_t *drc, recv_reader_t *rr, stream_error_t *se)
 static int
 recv_trim(dmu_recv_cookie_t *drc)
 {
-    if (!drc->drc_full)
+    if (!drc->drc_full || drc->drc_shape == RECV_HEAL)
         return 0;
     return recv_freeobjects(drc, drc->drc_max_object + 1, DN_MAX_OBJECT - drc->drc_max_object - 1);
 }

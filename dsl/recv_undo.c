@@ -16,7 +16,9 @@
 void
 recv_release(dmu_recv_cookie_t *drc)
 {
-    if (drc->drc_ds != NULL)
+    if (drc->drc_ds != NULL && drc->drc_shape == RECV_HEAL)
+        recv_heal_end(drc);
+    else if (drc->drc_ds != NULL)
         dsl_dataset_disown(drc->drc_ds, drc);
     if (drc->drc_head != NULL)
         dsl_dataset_long_rele(drc->drc_head, drc);
@@ -49,13 +51,13 @@ recv_abandon(dmu_recv_cookie_t *drc)
     char name[ZFS_MAX_DATASET_NAME_LEN];
 
     dsl_dataset_name(drc->drc_ds, name);
-    if (drc->drc_resumable) {
+    if (drc->drc_resumable && drc->drc_shape != RECV_HEAL) {
         (void)txg_wait_synced(dsl_pool_txg(drc->drc_dp), 0); /* all that arrived, with the note of how far */
         if (drc->drc_os != NULL)
             objset_evict(drc->drc_os);
     }
     recv_release(drc);
-    if (!drc->drc_resumable)
+    if (!drc->drc_resumable && drc->drc_shape != RECV_HEAL)
         undo(drc->drc_dp, name, drc->drc_shape == RECV_INPLACE);
     recv_cookie_free(drc);
 }

@@ -188,6 +188,9 @@ int zio_read_raw(spa_t *spa, const blkptr_t *bp, void *buf, const zbookmark_t *z
 /* Scrub: verify *every* copy, repair bad ones from a good one. 0: all fine now; ECKSUM/EIO: no good copy at all.
  * *repaired (may be NULL) counts rewritten copies. */
 int zio_scrub(spa_t *spa, const blkptr_t *bp, const zbookmark_t *zb, uint64_t *repaired);
+/* Somebody has the block's physical bytes (psize) from elsewhere: every bad copy is rewritten with them, counted in *repaired. ECKSUM: they
+ * are not this block's. The caller knows that nobody frees the block meanwhile. */
+int zio_heal(spa_t *spa, const blkptr_t *bp, const void *phys, const zbookmark_t *zb, uint64_t *repaired);
 
 /* ---------------------------------------------------------------- zio_write.c: the write pipeline ---- */
 

@@ -153,6 +153,9 @@ int zio_read_copies(zio_ctx_t *zc, const blkptr_t *bp, void *buf, size_t n, zio_
 int zio_verify_block(const blkptr_t *bp, const void *buf, size_t n);
 
 int zio_gang_read(zio_ctx_t *zc, const blkptr_t *bp, void *buf, int depth);
+/* The right bytes are known: every bad copy is rewritten with them. ECKSUM: they are not. */
+int zio_heal_phys(zio_ctx_t *zc, const blkptr_t *bp, const void *buf, int depth);
+int zio_gang_heal(zio_ctx_t *zc, const blkptr_t *bp, const void *buf, int depth);
 /* Store buf's n bytes in pieces; bp has checksum, sizes and birth set and gets its DVAs here. ENOSPC. */
 int zio_gang_write(spa_t *spa, blkptr_t *bp, int copies, const uint8_t *buf, uint64_t n, int depth);
 int zio_gang_rewrite(spa_t *spa, const blkptr_t *bp, const uint8_t *buf, int depth);

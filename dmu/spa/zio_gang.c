@@ -68,21 +68,25 @@ header_read(zio_ctx_t *zc, const blkptr_t *bp, gang_header_t *gh)
 
 /* ---- read ---- */
 
+/* What a piece's pointer must be for its bytes to be those at this place of the whole. */
 static int
-piece_read(zio_ctx_t *zc, const blkptr_t *bp, uint8_t *buf, uint64_t room, int depth)
+piece_check(zio_ctx_t *zc, const blkptr_t *bp, uint64_t room)
 {
     int err = bp_validate(bp, zc->zc_spa->spa_asize_);
 
     if (err != 0)
         return err;
-    if (BP_IS_EMBEDDED(bp) || BP_IS_ENCRYPTED(bp) || BP_GET_COMPRESS(bp) != ZIO_COMPRESS_OFF ||
-        BP_GET_PSIZE(bp) > room)
-        return SET_ERROR(EIO);
-    return zio_read_phys(zc, bp, buf, depth);
+    return BP_IS_EMBEDDED(bp) || BP_IS_ENCRYPTED(bp) || BP_GET_COMPRESS(bp) != ZIO_COMPRESS_OFF ||
+                   BP_GET_PSIZE(bp) > room
+               ? SET_ERROR(EIO)
+               : 0;
 }
 
-int
-zio_gang_read(zio_ctx_t *zc, const blkptr_t *bp, void *buf, int depth)
+typedef int piece_fn_t(zio_ctx_t *zc, const blkptr_t *bp, uint8_t *buf, int depth);
+
+/* Every piece with its part of buf, in order. */
+static int
+gang_walk(zio_ctx_t *zc, const blkptr_t *bp, uint8_t *buf, int depth, piece_fn_t *fn)
 {
     uint64_t size = BP_GET_PSIZE(bp), pos = 0;
     gang_header_t gh;
@@ -96,12 +100,37 @@ zio_gang_read(zio_ctx_t *zc, const blkptr_t *bp, void *buf, int depth)
         const blkptr_t *piece = &gh.gh_bp[g];
         if (BP_IS_HOLE(piece))
             continue;
-        err = piece_read(zc, piece, (uint8_t *)buf + pos, size - pos, depth + 1);
+        if ((err = piece_check(zc, piece, size - pos)) == 0)
+            err = fn(zc, piece, buf + pos, depth + 1);
         pos += BP_GET_PSIZE(piece);
     }
     if (err == 0 && pos != size)
         err = SET_ERROR(EIO);
     return err;
+}
+
+static int
+piece_read(zio_ctx_t *zc, const blkptr_t *bp, uint8_t *buf, int depth)
+{
+    return zio_read_phys(zc, bp, buf, depth);
+}
+
+int
+zio_gang_read(zio_ctx_t *zc, const blkptr_t *bp, void *buf, int depth)
+{
+    return gang_walk(zc, bp, buf, depth, piece_read);
+}
+
+static int
+piece_heal(zio_ctx_t *zc, const blkptr_t *bp, uint8_t *buf, int depth)
+{
+    return zio_heal_phys(zc, bp, buf, depth);
+}
+
+int
+zio_gang_heal(zio_ctx_t *zc, const blkptr_t *bp, const void *buf, int depth)
+{
+    return gang_walk(zc, bp, (uint8_t *)(uintptr_t)buf, depth, piece_heal);
 }
 
 /* ---- write ---- */

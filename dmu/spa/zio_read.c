@@ -276,3 +276,32 @@ zio_scrub(spa_t *spa, const blkptr_t *bp, const zbookmark_t *zb, uint64_t *repai
         *repaired = zc.zc_repaired;
     return read_result(&zc, err);
 }
+
+int
+zio_heal_phys(zio_ctx_t *zc, const blkptr_t *bp, const void *buf, int depth)
+{
+    size_t n = BP_GET_PSIZE(bp);
+    unsigned bad = 0;
+    int err = zio_verify_block(bp, buf, n);
+
+    if (err != 0 || BP_IS_GANG(bp))
+        return err != 0 ? err : zio_gang_heal(zc, bp, buf, depth);
+    for (int d = 0; d < SPA_DVAS_PER_BP; d++)
+        if (DVA_IS_VALID(&bp->blk_dva[d]) &&
+            copy_read(zc, bp, d, zio_scratch(SCRATCH_SCRUB, n), n, zio_verify_block) != 0)
+            bad |= 1u << d;
+    heal(zc, bp, buf, n, bad);
+    return 0;
+}
+
+int
+zio_heal(spa_t *spa, const blkptr_t *bp, const void *phys, const zbookmark_t *zb, uint64_t *repaired)
+{
+    zio_ctx_t zc = ctx_init(spa, zb);
+    int err = gate(spa, bp);
+
+    if (err == 0)
+        err = BP_IS_EMBEDDED(bp) ? SET_ERROR(EINVAL) : zio_heal_phys(&zc, bp, phys, 0);
+    *repaired = zc.zc_repaired;
+    return err;
+}
