@@ -134,8 +134,6 @@ first_source(const package_t *pk, package_fs_t *pf, char *name, uint64_t *txg)
     } else if (ps != NULL) {
         snprintf(name, 2 * ZFS_MAX_DATASET_NAME_LEN, "%s@%s", pf->pf_name, ps->ps_name);
         *txg = ps->ps_txg;
-    } else if (pf->pf_parent == NULL && from != NULL) {
-        err = SET_ERROR(ENOENT);
     } else if (pk->pk_args->dpa_replicate) {
         snprintf(name, 2 * ZFS_MAX_DATASET_NAME_LEN, "%s", pf->pf_origin);
     }
@@ -162,12 +160,29 @@ send_fs(package_t *pk, package_fs_t *pf)
     return err;
 }
 
+/* A wrong source is found before a byte is written. */
+static int
+check_source(dsl_pool_t *dp, package_t *pk)
+{
+    send_source_t *ss = xzalloc(sizeof(*ss));
+    int err = send_source_resolve(dp, &pk->pk_args->dpa_send, ss);
+
+    if (err == 0)
+        send_source_rele(ss);
+    else
+        snprintf(pk->pk_failed, sizeof(pk->pk_failed), "%s", pk->pk_args->dpa_send.dsa_tosnap);
+    free(ss);
+    return err;
+}
+
 int
 dmu_send_package(dsl_pool_t *dp, dmu_send_package_args_t *args)
 {
     package_t pk;
     int err = package_gather(&pk, dp, args);
 
+    if (err == 0)
+        err = check_source(dp, &pk);
     if (err == 0)
         err = write_header(&pk);
     for (package_fs_t *pf = list_head(&pk.pk_fs); pf != NULL && err == 0; pf = list_next(&pk.pk_fs, pf))

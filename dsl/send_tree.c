@@ -256,7 +256,7 @@ package_gather(package_t *pk, dsl_pool_t *dp, const dmu_send_package_args_t *arg
     list_create(&pk->pk_fs, offsetof(package_fs_t, pf_node));
     pk->pk_pool = dp;
     pk->pk_args = args;
-    int err = args->dpa_holds ? SET_ERROR(ENOTSUP) : name_split_snapshot(to, top, &pk->pk_to);
+    int err = name_split_snapshot(to, top, &pk->pk_to);
     if (err != 0)
         return err;
     if (from != NULL && (from[strcspn(from, "@#")] == '\0' || (args->dpa_replicate && strchr(from, '#') != NULL)))
@@ -329,6 +329,13 @@ read_props(const package_t *pk, const char *name)
     return pr.pr_list;
 }
 
+static int
+add_hold(void *arg, const char *tag, uint64_t when)
+{
+    nvlist_add_uint64(arg, tag, when);
+    return 0;
+}
+
 static void
 put_list(nvlist_t *into, const char *name, nvlist_t *list)
 {
@@ -362,6 +369,7 @@ add_snapshots(const package_t *pk, package_fs_t *pf, nvlist_t *entry)
         put_list(props, ps->ps_name, read_props(pk, name));
         if (pk->pk_args->dpa_holds) {
             nvlist_t *tags = nvlist_alloc();
+            (void)dsl_for_each_hold(pk->pk_pool, name, add_hold, tags);
             put_list(holds, ps->ps_name, tags);
         }
     }

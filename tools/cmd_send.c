@@ -13,6 +13,7 @@
 
 typedef struct send_job {
     cmd_env_t *sj_env;
+    dsl_pool_t *sj_pool;
     dmu_send_package_args_t sj_args; /* dpa_send alone counts when it is no package */
     bool sj_package, sj_dryrun, sj_script, sj_verbose;
     const char *sj_source;           /* -i or -I, as given; NULL: none */
@@ -25,6 +26,13 @@ typedef struct send_job {
 
 /* ---- what is said ---- */
 
+static bool
+exists(dsl_pool_t *dp, const char *name)
+{
+    dsl_stats_t st;
+    return dsl_dataset_stats(dp, name, &st) == 0;
+}
+
 static int
 send_fail(send_job_t *sj, int err)
 {
@@ -35,6 +43,8 @@ send_fail(send_job_t *sj, int err)
         return failx(sj->sj_env, "cannot send '%s': not an earlier snapshot from the same fs", failed);
     if (err == ENOENT && (a->dsa_flags & DMU_SEND_SAVED))
         return failx(sj->sj_env, "cannot send '%s': nothing was partly received there", failed);
+    if (err == ENOENT && sj->sj_source != NULL && strcmp(failed, a->dsa_tosnap) == 0 && exists(sj->sj_pool, failed))
+        return failx(sj->sj_env, "cannot send '%s': incremental source (%s) does not exist", failed, sj->sj_from);
     if (err == EINVAL)
         return failx(sj->sj_env, "cannot send '%s': not a snapshot", failed);
     if (err == ENOTSUP)
@@ -147,6 +157,7 @@ send_work(send_job_t *sj, dsl_pool_t *dp)
     dmu_send_args_t *a = &sj->sj_args.dpa_send;
     cmd_env_t *env = sj->sj_env;
     int err = 0;
+    sj->sj_pool = dp;
     a->dsa_fd = env->fd_out;
     a->dsa_off = &sj->sj_off;
     a->dsa_cancel = env->cancel;

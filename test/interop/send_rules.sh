@@ -32,7 +32,10 @@ rows() {
     refused "no such snapshot" "does not exist" tank/fs@none
     refused "the source is later" "not an earlier snapshot from the same fs" -i @3 tank/fs@1
     refused "the source is another file system's" "not an earlier snapshot from the same fs" -i tank/other@1 tank/fs@3
-    refused "no such source" "does not exist" -i @none tank/fs@3
+    refused "no such source" "incremental source (tank/fs@none) does not exist" -i @none tank/fs@3
+    refused "no such source, in a package" "incremental source (tank/fs@none) does not exist" -R -i @none tank/fs@3
+    refused "no such bookmark" "incremental source (tank/fs#none) does not exist" -i '#none' tank/fs@3
+    refused "-I from later" "not an earlier snapshot from the same fs" -I @3 tank/fs@1
     send -i tank/fs@1 tank/clone@c >"$T/clone.zs" 2>"$T/said"
     check "$mounted | from the origin | the clone flag, and its guid" test "$(head -c 40 "$T/clone.zs" | od -An -tx1 -j36 -N1 | tr -d ' ')" = 0d
 
