@@ -197,6 +197,65 @@ workload(void)
     acknowledge();
 }
 
+/* Promote there and back, names that change far above, holds and what goes with the last of them. */
+static void
+operations(void)
+{
+    acknowledge();
+    OK(tp_create_fs(tp, "tank/a", NULL));
+    acknowledge();
+    OK(tp_create_fs(tp, "tank/b", NULL));
+    acknowledge();
+    change("tank/a");
+    OK(tp_snapshot(tp, tp_find(tp, "tank/a"), "1"));
+    acknowledge();
+    change("tank/a");
+    OK(tp_snapshot(tp, tp_find(tp, "tank/a"), "2"));
+    acknowledge();
+    change("tank/a");
+    OK(tp_clone(tp, tp_find(tp, "tank/a@2"), "tank/b/c"));
+    acknowledge();
+    change("tank/b/c");
+    OK(tp_promote(tp, tp_find(tp, "tank/b/c")));
+    acknowledge();
+    OK(tp_rename(tp, tp_find(tp, "tank/b"), "tank/a/moved"));
+    acknowledge();
+    OK(tp_rename_snapshot(tp, tp_find(tp, "tank"), "2", "two", true));
+    acknowledge();
+    OK(tp_hold(tp, tp_find(tp, "tank/a/moved/c@1")));
+    acknowledge();
+    OK(tp_defer(tp, tp_find(tp, "tank/a/moved/c@1")));
+    acknowledge();
+    OK(tp_release(tp, tp_find(tp, "tank/a/moved/c@1")));
+    acknowledge();
+    OK(tp_rename(tp, tp_find(tp, "tank/a/moved/c"), "tank/c"));
+    acknowledge();
+    OK(tp_promote(tp, tp_find(tp, "tank/a")));
+    acknowledge();
+    OK(tp_defer(tp, tp_find(tp, "tank/a@two")));
+    acknowledge();
+    OK(tp_destroy_ds(tp, tp_find(tp, "tank/c"))); /* with the origin */
+    acknowledge();
+}
+
+START_TEST(operations_prefix)
+{
+    operations();
+    uint64_t n = faultdisk_events(tp->tp_disk);
+    for (uint64_t i = (uint64_t)_i; i <= n; i += 4)
+        judge(i, 0);
+}
+END_TEST
+
+START_TEST(operations_subsets)
+{
+    operations();
+    uint64_t n = faultdisk_events(tp->tp_disk);
+    for (uint64_t i = (uint64_t)_i * 5; i <= n; i += 11)
+        judge(i, i * 17 + (uint64_t)_i + 1);
+}
+END_TEST
+
 /* In order: every prefix (in turns, to keep each run short). */
 START_TEST(every_prefix)
 {
@@ -251,6 +310,8 @@ main(void)
     tcase_set_timeout(tc, 300);
     tcase_add_loop_test(tc, every_prefix, 0, 4);
     tcase_add_loop_test(tc, subsets_and_tears, 0, 4);
+    tcase_add_loop_test(tc, operations_prefix, 0, 4);
+    tcase_add_loop_test(tc, operations_subsets, 0, 4);
     tcase_add_loop_test(tc, write_errors, 0, 6);
     suite_add_tcase(s, tc);
     SRunner *sr = srunner_create(s);
