@@ -169,6 +169,8 @@ dsl_dataset_create_objset(dsl_dataset_t *ds, dmu_objset_type_t type, const nvlis
     mutex_exit(&ds->ds_opening);
     if (type == DMU_OST_ZFS && init_zfs && objset_init_fn != NULL)
         objset_init_fn(ds->ds_objset, props, tx);
+    else if (type == DMU_OST_ZVOL && init_zfs)
+        volume_init_sync(ds->ds_objset, props, tx);
     return ds->ds_objset;
 }
 
@@ -180,6 +182,24 @@ typedef struct create_arg {
     dmu_objset_type_t ca_type;
     const nvlist_t *ca_props;
 } create_arg_t;
+
+/* Nothing is below a volume. ENOTDIR */
+static int
+check_parent(dsl_dir_t *parent)
+{
+    dsl_dataset_t *ds;
+    objset_t *os;
+    int err = dsl_dataset_hold_obj_locked(parent->dd_pool, parent->dd_phys.dd_head_dataset_obj, __func__, &ds);
+
+    if (err != 0)
+        return err;
+    if ((err = dsl_dataset_objset_locked(ds, &os)) == 0 && objset_type(os) == DMU_OST_ZVOL)
+        err = SET_ERROR(ENOTDIR);
+    else
+        err = 0; /* an unreadable one is no reason to refuse */
+    dsl_dataset_rele(ds, __func__);
+    return err;
+}
 
 /* A new name: its parent exists and is no volume, itself does not. */
 int
@@ -197,6 +217,8 @@ dsl_create_check_name(dsl_pool_t *dp, const char *name, dsl_dir_t **parentp, con
         err = SET_ERROR(EEXIST);
     else if (strchr(*tail, '/') != NULL || (*parentp)->dd_phys.dd_head_dataset_obj == 0)
         err = SET_ERROR(ENOENT);
+    else
+        err = check_parent(*parentp);
     if (err != 0)
         dsl_dir_rele(*parentp, name);
     return err;
@@ -242,5 +264,7 @@ dsl_create(dsl_pool_t *dp, const char *name, dmu_objset_type_t type, const nvlis
     create_arg_t ca = {dp, name, type, props};
     int err = dsl_name_check(name, NULL);
 
+    if (err == 0 && type == DMU_OST_ZVOL)
+        err = volume_check(props);
     return err != 0 ? err : dsl_sync_task(dp, create_check, create_sync, &ca, 20, DSL_SPACE_NORMAL);
 }

@@ -266,6 +266,16 @@ int dsl_prop_for_each_user(dsl_pool_t *dp, const char *ds, dsl_name_cb_t cb, voi
 /* Called (from any thread, no locks held) after properties of a dataset or a parent changed. */
 void dsl_prop_set_listener(dsl_pool_t *dp, void (*fn)(void *arg), void *arg);
 
+/* ---------------------------------------------------------------- volume.c: volumes ---- */
+
+#define DSL_VOLBLOCKSIZE_DEFAULT 16384
+/* Made by dsl_create with type DMU_OST_ZVOL and the properties volsize (and volblocksize). EINVAL: it is none; EIO */
+int dsl_volume_geometry(objset_t *os, uint64_t *size, uint32_t *blksz);
+/* Grow or shrink, durable on return. EINVAL not a multiple of the block size; EBUSY shown by a mount; ENOTSUP no volume. */
+int dsl_volume_set_size(dsl_pool_t *dp, const char *name, uint64_t size);
+/* Bytes that a volume written all over takes, with its pointers: the refreservation it gets. */
+uint64_t dsl_volume_reservation(uint64_t size, uint32_t blksz, uint64_t copies);
+
 /* ---------------------------------------------------------------- scan.c: scrub ---- */
 
 typedef struct dsl_scan_progress {

@@ -29,6 +29,11 @@
 #define DMU_POOL_PROPS               "pool_props"
 #define DMU_POOL_HISTORY             "history"
 
+/* ---- a volume's objset ---- */
+#define ZVOL_OBJ      1 /* DMU_OT_ZVOL: the data */
+#define ZVOL_ZAP_OBJ  2
+#define ZVOL_KEY_SIZE "size"
+
 #define MOS_DIR_NAME    "$MOS"
 #define FREE_DIR_NAME   "$FREE"
 #define ORIGIN_DIR_NAME "$ORIGIN"

@@ -304,6 +304,10 @@ void account_txg_done(dsl_pool_t *dp, uint64_t txg); /* txg has synced: its prom
 uint64_t dsl_dataset_create_sync(dsl_dir_t *parent, const char *name, dsl_dataset_t *origin, uint64_t flags, dmu_tx_t *tx);
 int dsl_dataset_clone_check(dsl_dataset_t *origin); /* syncing thread: EIO, ECKSUM when there can be no clone of it */
 /* Give a new head its (empty) objset; init is called when type is ZFS and init_zfs. */
+/* volume.c */
+int volume_check(const nvlist_t *props); /* EINVAL: no volume can be made of them */
+void volume_init_sync(objset_t *os, const nvlist_t *props, dmu_tx_t *tx);
+
 objset_t *dsl_dataset_create_objset(dsl_dataset_t *ds, dmu_objset_type_t type, const nvlist_t *props, bool init_zfs, dmu_tx_t *tx);
 int dsl_create_check_name(dsl_pool_t *dp, const char *name, dsl_dir_t **parentp, const char **tail); /* parent held on success, tag = the name */
 /* Is a child or snapshot with props NULL or settable ones? stores them, tx. */

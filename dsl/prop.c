@@ -118,14 +118,21 @@ read_dir_field(dsl_dir_t *dd, const char *prop, char *value, size_t n, dsl_prop_
     return true;
 }
 
-/* version, normalization, ...: in the file system's own first object. */
+/* version, normalization, ...: in the file system's own first object; a volume's in its two. */
 static int
 read_create_only(dsl_dataset_t *ds, const dsl_prop_desc_t *d, char *value, size_t n)
 {
     const char *key = strcmp(d->pd_name, "version") == 0 ? "VERSION" : d->pd_name;
-    uint64_t number;
+    uint64_t number, size;
+    uint32_t blksz;
     objset_t *os;
 
+    if (strncmp(d->pd_name, "vol", 3) == 0) {
+        if (dsl_dataset_objset_locked(ds, &os) != 0 || dsl_volume_geometry(os, &size, &blksz) != 0)
+            return ENOENT;
+        prop_number_to_text(d, strcmp(d->pd_name, "volsize") == 0 ? size : blksz, value, n);
+        return 0;
+    }
     if (dsl_dataset_objset_locked(ds, &os) != 0 || objset_type(os) != DMU_OST_ZFS ||
         zap_lookup_u64(os, 1, key, &number) != 0)
         return ENOENT;
@@ -187,7 +194,9 @@ prop_get_locked(dsl_dataset_t *ds, const char *prop, char *value, size_t n, dsl_
     if (d != NULL && prop_is_create_only(prop)) {
         s = PROP_SRC_NONE;
         if (read_create_only(ds, d, value, n) != 0)
-            snprintf(value, n, "%s", strcmp(prop, "version") == 0 ? "-" : d->pd_default);
+            snprintf(value, n, "%s", prop[0] == 'v' ? "-" : d->pd_default); /* version, volsize, volblocksize */
+        else if (strcmp(prop, "volsize") == 0 && !dsl_dataset_is_snapshot(ds))
+            s = PROP_SRC_LOCAL;
     } else if (d != NULL && read_dir_field(ds->ds_dir, prop, value, n, &s)) {
         if (s != PROP_SRC_DEFAULT)
             dsl_dir_name(ds->ds_dir, at);

@@ -94,6 +94,8 @@ static const dsl_prop_desc_t table[] = {
     STAT("receive_resume_token"),
     {"quota", PROP_NUMBER, true, false, "0", NULL, NULL, "<size> | none"},
     {"reservation", PROP_NUMBER, true, false, "0", NULL, NULL, "<size> | none"},
+    {"volsize", PROP_NUMBER, true, false, "0", NULL, NULL, "<size>"},
+    {"volblocksize", PROP_NUMBER, true, false, "16384", NULL, NULL, "512 to 128k, power of 2"},
     {"recordsize", PROP_NUMBER, true, true, "131072", NULL, NULL, "512 to 16M, power of 2"},
     {"mountpoint", PROP_STRING, true, true, "", NULL, NULL, "<path> | legacy | none"},
     {"sharenfs", PROP_STRING, true, true, "off", NULL, NULL, "on | off | NFS options"},
@@ -173,7 +175,7 @@ prop_is_user(const char *name)
 bool
 prop_is_create_only(const char *name)
 {
-    return strcmp(name, "version") == 0 || strcmp(name, "utf8only") == 0 ||
+    return strncmp(name, "vol", 3) == 0 || strcmp(name, "version") == 0 || strcmp(name, "utf8only") == 0 ||
            strcmp(name, "normalization") == 0 || strcmp(name, "casesensitivity") == 0;
 }
 
@@ -289,6 +291,11 @@ check_value(const char *name, const char *value, uint64_t number, const char **r
         return bad(reason, EINVAL, "off | posix");
     if (strcmp(name, "version") == 0 && number != 4 && number != 5)
         return bad(reason, ENOTSUP, "new file systems are of version 4 or 5");
+    if (strcmp(name, "volblocksize") == 0 &&
+        (!ISP2(number) || number < SPA_MINBLOCKSIZE || number > SPA_OLD_MAXBLOCKSIZE))
+        return bad(reason, EINVAL, "must be power of 2 from 512B to 128KB");
+    if (strcmp(name, "volsize") == 0 && number == 0)
+        return bad(reason, EINVAL, "volume size cannot be zero");
     if (strcmp(name, "mountpoint") == 0)
         return check_mountpoint(value, reason);
     return 0;

@@ -4,9 +4,11 @@
  *
  *     tank/             root of tank
  *       ├─ a/           child dataset tank/a: its root directory; hides an entry "a" of tank's own
+ *       ├─ v            child volume tank/v: a file
  *       └─ .zfs/        found by lookup; listed when snapdir=visible
  *            └─ snapshot/
- *                 └─ NAME/   root directory of tank@NAME, read-only
+ *                 ├─ NAME/     root directory of tank@NAME, read-only
+ *                 └─ v@NAME    the snapshot of a volume: a file, found by lookup and not listed
  *
  * Looking a child or snapshot up opens it (mf_hold); listing does not, so that `ls .zfs/snapshot` costs no mounts: in
  * readdirplus these entries come without attributes.
@@ -90,6 +92,18 @@ root_entry(mount_fs_t *mf, struct fuse_entry_param *e)
     return err != 0 ? err : entry_fill(mf, zp, e);
 }
 
+/* "VOLUME@SNAP": a volume has no directory of its own. */
+static int
+volume_entry(mount_fs_t *mf, const char *name, struct fuse_entry_param *e)
+{
+    char full[ZFS_MAX_DATASET_NAME_LEN];
+    dsl_stats_t st;
+    int err = join_name(mf, '/', name, full);
+    if (err == 0 && (dsl_dataset_stats(mf->mf_mount->fm_pool, full, &st) != 0 || st.dst_type != DMU_OST_ZVOL))
+        err = SET_ERROR(ENOENT);
+    return err != 0 ? err : dataset_entry(mf->mf_mount, full, e);
+}
+
 int
 ctl_lookup(node_t *dn, const char *name, struct fuse_entry_param *e)
 {
@@ -104,6 +118,8 @@ ctl_lookup(node_t *dn, const char *name, struct fuse_entry_param *e)
         return strcmp(name, "snapshot") == 0 ? ctl_entry(mf, NODE_SNAPDIR, e) : SET_ERROR(ENOENT);
     if (strlen(name) > 255)
         return SET_ERROR(ENAMETOOLONG);
+    if (strchr(name, '@') != NULL)
+        return volume_entry(mf, name, e);
     int err = join_name(mf, '@', name, full);
     if (err == 0 && dsl_name_check(full, NULL) != 0)
         err = SET_ERROR(ENOENT);

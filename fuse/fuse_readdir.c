@@ -63,7 +63,8 @@ dirbuf_add_names(dirbuf_t *db, const name_set_t *ns, uint64_t cookie, uint64_t i
 {
     for (size_t i = 0; i < ns->ns_count; i++) {
         uint64_t next = COOKIE_SPECIAL | ns->ns_entries[i].ne_hash;
-        if (next > cookie && !dirbuf_add_special(db, ns->ns_entries[i].ne_name, ino, next))
+        struct fuse_entry_param e = {.attr.st_ino = ino}; /* a directory, or a volume's file: looked up when it matters */
+        if (next > cookie && !dirbuf_add(db, ns->ns_entries[i].ne_name, &e, next))
             return;
     }
 }

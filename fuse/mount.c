@@ -167,11 +167,16 @@ mount_free(fuse_mount_t *fm)
 
 /* The mounted dataset and its root directory, which is a node from the start. */
 static int
-mount_open_root(fuse_mount_t *fm)
+mount_open_root(fuse_mount_t *fm, const char **why)
 {
     int err = mf_hold(fm, fm->fm_dsname, &fm->fm_root);
     if (err != 0)
         return err;
+    if (zpl_fs_is_volume(fm->fm_root->mf_zfs)) {
+        mf_put(fm->fm_root);
+        *why = "it is a volume: a file in the directory of the file system it is in";
+        return SET_ERROR(ENOTDIR);
+    }
     znode_t *zp;
     err = zpl_znode_hold(fm->fm_root->mf_zfs, fm->fm_root->mf_rootobj, &zp);
     if (err == 0)
@@ -280,7 +285,7 @@ fuse_mount_start(dsl_pool_t *dp, const char *dsname, const char *dir, const char
     fm->fm_arg = arg;
     err = mount_session(fm, opts, why);
     if (err == 0)
-        err = mount_open_root(fm);
+        err = mount_open_root(fm, why);
     if (err == 0)
         err = mount_kernel(fm, why);
     if (err != 0) {

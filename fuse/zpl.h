@@ -47,11 +47,13 @@ void zpl_objset_init(objset_t *os, const nvlist_t *props, dmu_tx_t *tx);
 /* Takes ownership of the dataset (a long hold for a snapshot). EBUSY; ENOTSUP a ZPL version or feature we cannot show (logged);
  * EINVAL not a file system; EIO. A read-write mount frees what the unlinked set lists. Versions 1 to 3 are shown
  * read-only (logged; zpl_fs_readonly() tells). */
+/* A volume's root is no directory but the one file it is (zpl_volume.c). */
 int zpl_fs_mount(dsl_pool_t *dp, const char *name, int flags, zpl_fs_t **zfsp);
 /* All znodes must be released (they are: FUSE forgot them). Syncs nothing by itself. */
 void zpl_fs_unmount(zpl_fs_t *zfs);
 uint64_t zpl_fs_root(zpl_fs_t *zfs);
 bool zpl_fs_readonly(zpl_fs_t *zfs);
+bool zpl_fs_is_volume(zpl_fs_t *zfs);
 const char *zpl_fs_name(zpl_fs_t *zfs);
 dsl_pool_t *zpl_fs_pool(zpl_fs_t *zfs);
 uint64_t zpl_fs_dsobj(zpl_fs_t *zfs);

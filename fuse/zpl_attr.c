@@ -63,6 +63,8 @@ zpl_rdev_decode(uint64_t version, uint64_t rdev)
 const zpl_attr_ops_t *
 zpl_attr_backend(const zpl_attr_ctx_t *ac, uint8_t bonustype)
 {
+    if (zpl_is_volume(ac))
+        return &zpl_volume_ops;
     if (bonustype == DMU_OT_ZNODE)
         return &zpl_znode_ops;
     return bonustype == DMU_OT_SA && ac->ac_sa != NULL ? &zpl_sa_ops : NULL;
@@ -74,7 +76,7 @@ attrs_validate(const zpl_attrs_t *at, const dmu_object_info_t *doi)
 {
     uint8_t type = S_ISDIR(at->za_mode) ? DMU_OT_DIRECTORY_CONTENTS : DMU_OT_PLAIN_FILE_CONTENTS;
 
-    if (doi->doi_type != type || at->za_size > INT64_MAX)
+    if ((doi->doi_type != type && doi->doi_type != DMU_OT_ZVOL) || at->za_size > INT64_MAX)
         return SET_ERROR(EIO);
     switch (at->za_mode & S_IFMT) {
     case S_IFDIR:
@@ -350,7 +352,7 @@ zpl_setattr(znode_t *zp, int mask, struct stat *st)
 {
     int err;
 
-    if ((err = zpl_check_writable(zp->z_zfs)) != 0)
+    if ((err = zpl_check_writable(zp->z_zfs)) != 0 || (err = zpl_volume_setattr(zp, &mask, st)) != 0)
         return err;
     if (mask & ZPL_SET_SIZE)
         err = zpl_truncate(zp, mask, st);

@@ -171,6 +171,8 @@ zpl_write(znode_t *zp, uint64_t off, uint64_t len, const void *buf, uint64_t *do
     if (off >= INT64_MAX)
         return SET_ERROR(EFBIG);
     len = MIN(len, INT64_MAX - off);
+    if ((err = zpl_volume_limit(zp, off, &len)) != 0)
+        return err;
     write_enter(zp, &r, off, off + len, &blksz);
     while (err == 0 && *done < len) {
         uint64_t pos = off + *done, n = MIN(len - *done, ZPL_WRITE_CHUNK - pos % ZPL_WRITE_CHUNK);
@@ -209,7 +211,7 @@ block_count_settle(znode_t *zp)
         return;
     mutex_enter(&zp->z_attr_lock);
     zp->z_blksz = doi.doi_data_block_size;
-    zp->z_multi = doi.doi_max_offset > doi.doi_data_block_size;
+    zp->z_multi = doi.doi_max_offset > doi.doi_data_block_size || zpl_is_volume(&zp->z_zfs->zf_ac);
     mutex_exit(&zp->z_attr_lock);
 }
 
@@ -352,6 +354,8 @@ zpl_fallocate(znode_t *zp, int mode, uint64_t off, uint64_t len)
         return SET_ERROR(EINVAL);
     if (off > INT64_MAX || len > INT64_MAX - off)
         return SET_ERROR(EFBIG);
+    if ((err = zpl_volume_limit(zp, off, &len)) != 0)
+        return err;
     switch (mode) {
     case 0:
         if (off + len <= zpl_size(zp))

@@ -42,6 +42,10 @@ zpl_attr_ctx_init(objset_t *os, zpl_attr_ctx_t *ac)
 
     memset(ac, 0, sizeof(*ac));
     ac->ac_os = os;
+    if (objset_type(os) == DMU_OST_ZVOL) {
+        ac->ac_new = &zpl_volume_ops;
+        return 0;
+    }
     if (objset_type(os) != DMU_OST_ZFS)
         return SET_ERROR(EINVAL);
     err = zap_lookup_u64(os, MASTER_NODE_OBJ, ZPL_KEY_VERSION, &ac->ac_version);
@@ -81,6 +85,11 @@ master_read(zpl_fs_t *zfs)
     uint64_t utf8 = 0;
     int err;
 
+    if (zpl_is_volume(&zfs->zf_ac)) {
+        zfs->zf_root = ZVOL_OBJ;
+        zfs->zf_xattr = ZPL_XATTR_OFF;
+        return 0;
+    }
     if ((err = master_key(zfs->zf_os, ZPL_KEY_ROOT, true, &zfs->zf_root)) != 0 ||
         (err = master_key(zfs->zf_os, ZPL_KEY_UNLINKED, false, &zfs->zf_unlinkedobj)) != 0 ||
         (err = master_key(zfs->zf_os, ZPL_KEY_NORM, false, &zfs->zf_norm)) != 0 ||
@@ -105,7 +114,7 @@ check_root(zpl_fs_t *zfs)
 
     if (err != 0)
         return err == ENOENT || err == ESTALE ? SET_ERROR(EIO) : err;
-    err = zp->z_type == S_IFDIR ? 0 : SET_ERROR(EIO);
+    err = zp->z_type == S_IFDIR || zpl_is_volume(&zfs->zf_ac) ? 0 : SET_ERROR(EIO);
     zpl_znode_rele(zp);
     return err;
 }
@@ -148,7 +157,7 @@ fs_decide_rdonly(zpl_fs_t *zfs, int flags)
     uint64_t version = zfs->zf_ac.ac_version;
 
     zfs->zf_fixed_rdonly = (flags & ZPL_MOUNT_RDONLY) != 0 || objset_readonly(zfs->zf_os);
-    if (zfs->zf_fixed_rdonly)
+    if (zfs->zf_fixed_rdonly || zpl_is_volume(&zfs->zf_ac))
         return;
     if (version < ZPL_VERSION_USERSPACE || zfs->zf_unlinkedobj == 0) {
         zfs->zf_fixed_rdonly = true;
@@ -167,7 +176,7 @@ zpl_fs_open_objset(objset_t *os, int flags, zpl_fs_t **zfsp)
     fs_decide_rdonly(zfs, flags);
     if ((err = check_root(zfs)) != 0)
         goto fail;
-    if (!zpl_fs_readonly(zfs))
+    if (!zpl_fs_readonly(zfs) && !zpl_is_volume(&zfs->zf_ac))
         zpl_unlinked_drain(zfs);
     *zfsp = zfs;
     return 0;

@@ -71,6 +71,7 @@ typedef struct zpl_attr_ctx {
     uint64_t ac_version;
     zpl_sa_t *ac_sa; /* version 5 only */
     const struct zpl_attr_ops *ac_new; /* how new objects are kept */
+    uint64_t ac_when; /* of a volume: its dataset's creation */
 } zpl_attr_ctx_t;
 
 typedef struct zpl_newnode {
@@ -104,6 +105,7 @@ typedef struct zpl_attr_ops {
 } zpl_attr_ops_t;
 extern const zpl_attr_ops_t zpl_znode_ops; /* zpl_attr_znode.c */
 extern const zpl_attr_ops_t zpl_sa_ops;    /* zpl_attr_sa.c */
+extern const zpl_attr_ops_t zpl_volume_ops; /* zpl_volume.c */
 
 /* ---- range locks ---- */
 typedef struct zpl_range {
@@ -283,6 +285,13 @@ const char *zpl_xattr_bare(const char *name); /* without "user."; NULL when it h
 void zpl_xattr_changed(znode_t *zp, uint64_t xdir, dmu_tx_t *tx);
 /* Frees the contents of an xattr directory, a few entries per transaction. */
 int zpl_xattr_purge(zpl_fs_t *zfs, uint64_t xdir);
+
+/* ---- zpl_volume.c ---- */
+bool zpl_is_volume(const zpl_attr_ctx_t *ac);
+/* Writes and holes end at the end: ENOSPC, *len shortened. Of any other file: as it is. */
+int zpl_volume_limit(znode_t *zp, uint64_t off, uint64_t *len);
+/* What setattr may do to a volume: EPERM, EINVAL; *mask loses what is ignored. */
+int zpl_volume_setattr(znode_t *zp, int *mask, const struct stat *st);
 
 /* ---- zpl_sa.c ---- */
 int zpl_sa_open(objset_t *os, zpl_sa_t **sap);

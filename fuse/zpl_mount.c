@@ -58,12 +58,13 @@ zpl_fs_props_changed(zpl_fs_t *zfs)
 
     if (zfs->zf_ds == NULL)
         return;
-    if (prop_u64(zfs, "atime", 1) != 0)
+    if (!zpl_is_volume(&zfs->zf_ac) && prop_u64(zfs, "atime", 1) != 0)
         atime = prop_u64(zfs, "relatime", 0) != 0 ? ZPL_ATIME_RELATIVE : ZPL_ATIME_ON;
     recordsize = prop_u64(zfs, "recordsize", 128u << 10);
     if (!ISP2(recordsize) || recordsize < 512 || recordsize > 16u << 20)
         recordsize = 128u << 10;
-    __atomic_store_n(&zfs->zf_xattr, (int)prop_u64(zfs, "xattr", ZPL_XATTR_SA), __ATOMIC_RELAXED);
+    if (!zpl_is_volume(&zfs->zf_ac))
+        __atomic_store_n(&zfs->zf_xattr, (int)prop_u64(zfs, "xattr", ZPL_XATTR_SA), __ATOMIC_RELAXED);
     __atomic_store_n(&zfs->zf_atime, atime, __ATOMIC_RELAXED);
     __atomic_store_n(&zfs->zf_recordsize, (uint32_t)recordsize, __ATOMIC_RELAXED);
     __atomic_store_n(&zfs->zf_readonly, prop_u64(zfs, "readonly", 0) != 0, __ATOMIC_RELAXED);
@@ -74,6 +75,7 @@ zpl_fs_mount(dsl_pool_t *dp, const char *name, int flags, zpl_fs_t **zfsp)
 {
     bool snapshot = strchr(name, '@') != NULL;
     dsl_dataset_t *ds;
+    dsl_stats_t st;
     zpl_fs_t *zfs;
     objset_t *os;
     int err;
@@ -92,6 +94,8 @@ zpl_fs_mount(dsl_pool_t *dp, const char *name, int flags, zpl_fs_t **zfsp)
     zfs->zf_ds = ds;
     zfs->zf_snapshot = snapshot;
     dsl_dataset_name(ds, zfs->zf_name);
+    if (zpl_is_volume(&zfs->zf_ac) && dsl_dataset_stats(dp, name, &st) == 0)
+        zfs->zf_ac.ac_when = st.dst_creation;
     zpl_fs_props_changed(zfs);
     *zfsp = zfs;
     return 0;

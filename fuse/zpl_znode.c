@@ -99,7 +99,7 @@ znode_load(znode_t *zp, bool hidden)
     zp->z_aops = zpl_attr_backend(&zfs->zf_ac, doi.doi_bonus_type);
     zp->z_type = zp->z_at.za_mode & S_IFMT;
     zp->z_blksz = doi.doi_data_block_size;
-    zp->z_multi = doi.doi_max_offset > doi.doi_data_block_size;
+    zp->z_multi = doi.doi_max_offset > doi.doi_data_block_size || zpl_is_volume(&zfs->zf_ac);
     zp->z_txg = ts != NULL ? txg_open_txg(ts) : 0;
     return 0;
 }

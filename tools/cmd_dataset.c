@@ -2,6 +2,7 @@
 /*
  * cmd_dataset.c - create, snapshot, clone, set, inherit: each parses, checks the names, and is one call into dsl.h.
  */
+#include <inttypes.h>
 #include "cmd.h"
 
 int
@@ -29,7 +30,32 @@ add_property(cmd_env_t *env, nvlist_t *props, const char *assignment)
 typedef struct create_args {
     nvlist_t *cr_props;
     bool cr_parents, cr_dryrun, cr_verbose, cr_script;
+    uint64_t cr_volsize; /* 0: a file system */
+    bool cr_sparse;
 } create_args_t;
+
+/* -V: the size rounded up to whole blocks, and space for all of it set aside. */
+static int
+create_volume_props(cmd_env_t *env, create_args_t *cr)
+{
+    uint64_t bs = DSL_VOLBLOCKSIZE_DEFAULT, copies = 1;
+    const char *text;
+    char buf[24];
+    if (nvlist_exists(cr->cr_props, "volsize"))
+        return failx(env, "property 'volsize' specified multiple times");
+    if (nvlist_lookup_string(cr->cr_props, "volblocksize", &text) == 0)
+        (void)parse_size(text, &bs);
+    if (nvlist_lookup_string(cr->cr_props, "copies", &text) == 0)
+        (void)parse_size(text, &copies);
+    cr->cr_volsize = P2ROUNDUP(cr->cr_volsize, bs);
+    snprintf(buf, sizeof(buf), "%" PRIu64, cr->cr_volsize);
+    nvlist_add_string(cr->cr_props, "volsize", buf);
+    if (cr->cr_sparse || nvlist_exists(cr->cr_props, "refreservation"))
+        return 0;
+    snprintf(buf, sizeof(buf), "%" PRIu64, dsl_volume_reservation(cr->cr_volsize, (uint32_t)bs, copies));
+    nvlist_add_string(cr->cr_props, "refreservation", buf);
+    return 0;
+}
 
 static int
 create_one(cmd_env_t *env, dsl_pool_t *dp, const char *name, const create_args_t *cr, const nvlist_t *props)
@@ -41,7 +67,10 @@ create_one(cmd_env_t *env, dsl_pool_t *dp, const char *name, const create_args_t
         fprintf(env->out, cr->cr_script ? "create\t%s\n" : cr->cr_dryrun ? "would create %s\n" : "create %s\n", name);
     if (cr->cr_dryrun)
         return 0;
-    int err = dsl_create(dp, name, DMU_OST_ZFS, props);
+    bool volume = props != NULL && nvlist_exists(props, "volsize");
+    int err = dsl_create(dp, name, volume ? DMU_OST_ZVOL : DMU_OST_ZFS, props);
+    if (err == ENOTDIR)
+        return failx(env, "cannot create '%s': parent is not a filesystem", name);
     if (err == ENOENT)
         return failx(env, "cannot create '%s': parent does not exist", name);
     return err == 0 ? 0 : fail(env, err, "cannot create '%s'", name);
@@ -96,13 +125,28 @@ cmd_create(cmd_env_t *env, int argc, char **argv)
             cr.cr_script = true;
         else if (c == 'o')
             code = add_property(env, cr.cr_props, o.o_arg);
-        else if (c == 'V' || c == 's' || c == 'b')
-            code = failx(env, "cannot create a volume: volumes are not supported yet");
+        else if (c == 's')
+            cr.cr_sparse = true;
+        else if (c == 'b') {
+            char *assign = xasprintf("volblocksize=%s", o.o_arg);
+            code = add_property(env, cr.cr_props, assign);
+            free(assign);
+        } else if (c == 'V') {
+            if (!parse_size(o.o_arg, &cr.cr_volsize))
+                code = failx(env, "bad volume size '%s'", o.o_arg);
+            else if (cr.cr_volsize == 0)
+                code = failx(env, "volume size cannot be zero");
+        }
         else if (c != 'u')
             code = opt_bad(env, "create", &o);
     }
     if (code == 0 && argc - o.o_ind != 1)
         code = usage_error(env, "create", "one file system is needed");
+    if (code == 0 && cr.cr_volsize == 0 && (cr.cr_sparse || nvlist_exists(cr.cr_props, "volblocksize") ||
+                                            nvlist_exists(cr.cr_props, "volsize")))
+        code = usage_error(env, "create", "'-s', '-b', volsize and volblocksize can only be used when creating a volume (-V)");
+    if (code == 0 && cr.cr_volsize != 0)
+        code = create_volume_props(env, &cr);
     if (code == 0)
         code = create_run(env, argv[o.o_ind], &cr);
     nvlist_free(cr.cr_props);
@@ -256,6 +300,35 @@ set_failed(cmd_env_t *env, int err, const char *name, const nvlist_t *props)
     return fail(env, err, "cannot set property for '%s'", name);
 }
 
+/* volsize is kept inside the volume, which must rest meanwhile. A refreservation that was for all of it stays so. */
+static int
+set_volsize(cmd_env_t *env, dsl_pool_t *dp, const char *name, uint64_t size)
+{
+    uint64_t bs = 0, old = 0, refres = 0, copies = 1;
+    (void)dsl_prop_get_u64(dp, name, "volblocksize", &bs);
+    (void)dsl_prop_get_u64(dp, name, "volsize", &old);
+    (void)dsl_prop_get_u64(dp, name, "refreservation", &refres);
+    (void)dsl_prop_get_u64(dp, name, "copies", &copies);
+    if (bs == 0 || old == 0)
+        return failx(env, "cannot set property for '%s': 'volsize' does not apply to datasets of this type", name);
+    if (size % bs != 0)
+        return failx(env, "cannot set property for '%s': 'volsize' must be a multiple of volume block size (%s)", name,
+                     nicebytes(bs, (char[16]){0}));
+    daemon_flush(env);
+    if (daemon_release(env, name) != 0)
+        return failx(env, "cannot set property for '%s': volume is busy", name);
+    int err = dsl_volume_set_size(dp, name, size);
+    if (err == 0 && refres != 0 && refres == dsl_volume_reservation(old, (uint32_t)bs, copies)) {
+        nvlist_t *more = nvlist_alloc();
+        char buf[24];
+        snprintf(buf, sizeof(buf), "%" PRIu64, dsl_volume_reservation(size, (uint32_t)bs, copies));
+        nvlist_add_string(more, "refreservation", buf);
+        err = dsl_prop_set(dp, name, more);
+        nvlist_free(more);
+    }
+    return err == 0 ? 0 : fail(env, err, "cannot set property for '%s'", name);
+}
+
 int
 cmd_set(cmd_env_t *env, int argc, char **argv)
 {
@@ -265,15 +338,21 @@ cmd_set(cmd_env_t *env, int argc, char **argv)
         code = add_property(env, props, argv[i]);
     if (code == 0 && (i == 1 || i == argc))
         code = usage_error(env, "set", i == 1 ? "missing property=value argument" : "missing dataset name");
+    uint64_t volsize = 0;
+    const char *text;
+    if (nvlist_lookup_string(props, "volsize", &text) == 0 && parse_size(text, &volsize))
+        (void)nvlist_remove(props, "volsize");
     for (; i < argc && code == 0; i++) {
         dsl_pool_t *dp;
         if (env_pool(env, argv[i], 0, &dp) != 0) {
             code = 1;
             break;
         }
-        int err = dsl_prop_set(dp, argv[i], props);
+        int err = nvlist_next_nvpair(props, NULL) == NULL ? 0 : dsl_prop_set(dp, argv[i], props);
         if (err != 0)
             code = set_failed(env, err, argv[i], props);
+        if (code == 0 && volsize != 0)
+            code = set_volsize(env, dp, argv[i], volsize);
         daemon_refresh(env);
     }
     nvlist_free(props);

@@ -193,13 +193,13 @@ static bool
 stored_shown(const dsl_prop_desc_t *d, shown_t kind)
 {
     static const char *const snaps[] = {"devices", "exec", "setuid", "xattr", "version", "utf8only", "normalization",
-                                        "casesensitivity", "acltype"};
-    static const char *const vols[] = {"compression", "checksum", "copies", "readonly", "primarycache", "secondarycache",
+                                        "casesensitivity", "acltype", "volsize"};
+    static const char *const vols[] = {"volsize", "volblocksize", "compression", "checksum", "copies", "readonly", "primarycache", "secondarycache",
                                        "sync", "logbias", "reservation", "refreservation"};
     const char *const *list = kind == SNAP ? snaps : vols;
     size_t n = kind == SNAP ? ARRAY_SIZE(snaps) : ARRAY_SIZE(vols);
     if (kind == FS || kind == BOOK)
-        return kind == FS;
+        return kind == FS && strncmp(d->pd_name, "vol", 3) != 0;
     for (size_t i = 0; i < n; i++) {
         if (strcmp(list[i], d->pd_name) == 0)
             return true;
