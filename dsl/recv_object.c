@@ -8,7 +8,8 @@
  *   in use, else                         keep its blocks, give it the new shape
  *   in use, and nothing differs          leave it alone: most OBJECTs of an increment
  *
- * An object must be emptied when the block size differs, and it may be another object than before or has at most one block. If it
+ * An object must be emptied when its new bonus leaves room for fewer block pointers (so it is another object than before), or when
+ * the block size differs, and it may be another object than before or has at most one block. If it
  * surely is the same file, and its block size grows, it was first received cut into 128-KiB pieces and is now sent
  * whole: contents *and* the old block size stay, and WRITEs will be larger than a block.
  *
@@ -291,7 +292,13 @@ existing_object(dmu_recv_cookie_t *drc, const struct drr_object *o, const uint8_
         snprintf(text, TEXT, "a bonus of %u bytes beside a spill block", o->drr_bonuslen);
         return SET_ERROR(EINVAL);
     }
-    return change_object(drc->drc_os, o, bonus, &oc);
+    err = change_object(drc->drc_os, o, bonus, &oc);
+    if (err == EINVAL && !oc.oc_empty) { /* the bonus needs room that block pointers take */
+        oc.oc_empty = true;
+        oc.oc_drop_spill = false; /* is gone */
+        err = change_object(drc->drc_os, o, bonus, &oc);
+    }
+    return err;
 }
 
 /* The dataset says so itself when it holds what only some pools know. */
