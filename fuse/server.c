@@ -312,7 +312,7 @@ server_stop(server_t *srv)
 /* ---- the client's side ---- */
 
 static int
-call_send(int fd, int argc, char *const *argv)
+call_send(int fd, int argc, char *const *argv, int out)
 {
     char cwd[4096] = "/";
     if (getcwd(cwd, sizeof(cwd)) == NULL)
@@ -329,7 +329,7 @@ call_send(int fd, int argc, char *const *argv)
         p = stpcpy(p, argv[i]) + 1;
     strcpy(p, cwd);
 
-    int fds[3] = {0, 1, 2};
+    int fds[3] = {0, out, 2};
     char cbuf[CMSG_SPACE(sizeof(fds))];
     memset(cbuf, 0, sizeof(cbuf));
     struct iovec iov = {buf, sizeof(mh) + bytes};
@@ -372,7 +372,7 @@ call_wait(int fd, const volatile int *cancel, int *code)
 }
 
 int
-server_call(const char *path, int argc, char *const *argv, const volatile int *cancel, int *code)
+server_call(const char *path, int argc, char *const *argv, int out, const volatile int *cancel, int *code)
 {
     struct sockaddr_un sun;
     int err = sun_fill(path, &sun);
@@ -384,7 +384,7 @@ server_call(const char *path, int argc, char *const *argv, const volatile int *c
     if (connect(fd, (struct sockaddr *)&sun, sizeof(sun)) != 0)
         err = errno; /* no daemon: an everyday answer, not marked as an error's origin */
     else
-        err = call_send(fd, argc, argv);
+        err = call_send(fd, argc, argv, out);
     if (err == 0)
         err = call_wait(fd, cancel, code);
     close(fd);

@@ -33,7 +33,7 @@ int server_start(const char *path, server_run_t run, void *arg, server_t **srvp)
 void server_shutdown(server_t *srv, bool cancel);
 /* After server_shutdown(): waits for running commands, frees. */
 void server_stop(server_t *srv);
-/* Client: run argv there. ENOENT or ECONNREFUSED: no daemon. cancel: when set, the connection is closed and EINTR returned. */
-int server_call(const char *path, int argc, char *const *argv, const volatile int *cancel, int *code);
+/* Client: run argv there, with our standard input and error, and output to fd. ENOENT or ECONNREFUSED: no daemon. cancel: when set, the connection is closed and EINTR returned. */
+int server_call(const char *path, int argc, char *const *argv, int fd, const volatile int *cancel, int *code);
 
 #endif

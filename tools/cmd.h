@@ -71,6 +71,10 @@ int env_pool(cmd_env_t *env, const char *name, int flags, dsl_pool_t **dpp);
 /* The same without a name (list): calls fn once for each pool that can be had, in order of names. A pool that a daemon
  * serves gets the command line instead: there it concerns that one pool. */
 int env_each_pool(cmd_env_t *env, int flags, int (*fn)(cmd_env_t *env, dsl_pool_t *dp, void *arg), void *arg);
+/* The pools that can be had. 1 after a message. */
+int env_each_name(cmd_env_t *env, int (*fn)(void *arg, const char *pool), void *arg);
+/* Run a command line in the pool's daemon, with its output to fd. ENOENT, ECONNREFUSED: there is none. */
+int env_call(cmd_env_t *env, const char *pool, int argc, char **argv, int fd, int *code);
 void env_close(cmd_env_t *env); /* client: closes the pool opened here, reporting its error; */
 bool env_canceled(const cmd_env_t *env);
 /* An absolute path from one the caller gave. Freed by the caller. */
@@ -130,9 +134,54 @@ typedef struct value {
 /* One property of a dataset whose stats are at hand. exact: as -p. ENOENT: no such property; the text is "-" where it has no meaning. */
 int value_get(cmd_env_t *env, dsl_pool_t *dp, const dsl_stats_t *st, const char *prop, bool exact, value_t *v);
 bool value_is_numeric(const char *prop); /* sorts by number, aligns right */
-uint64_t value_number(const dsl_stats_t *st, const char *prop, const value_t *exact);
 /* The properties `get all` shows for this dataset, in order; NULL ends. */
 const char *value_next(const dsl_stats_t *st, int *cursor);
+
+bool value_known(const char *prop); /* can value_get() know it, whatever the dataset? */
+
+/* ---- select.c ---- */
+enum { T_FS = 1, T_SNAP = 2, T_VOL = 4, T_BOOKMARK = 8, T_ALL = 15 };
+#define DEPTH_ALL (-1)
+typedef struct select {
+    int se_depth;      /* below each operand; DEPTH_ALL */
+    int se_types;
+    bool se_typed;     /* -t was given */
+    bool se_recursive; /* -r or -d was given */
+} select_t;
+typedef struct selection {
+    cmd_env_t *na_env;
+    dsl_pool_t *na_dp;
+    dsl_stats_t *na_stats; /* to be freed */
+    size_t na_count, na_room;
+    const select_t *na_select;
+} selection_t;
+int select_types(cmd_env_t *env, const char *arg, select_t *se, const char *command);
+int select_depth(cmd_env_t *env, const char *arg, select_t *se, const char *command); /* arg NULL: -r */
+int select_run(selection_t *na, int n, char **operands); /* n 0: the whole pool. 1 after a message; the others are there */
+int dataset_compare(const char *a, uint64_t a_txg, const char *b, uint64_t b_txg);
+
+/* ---- cmd_list.c ---- */
+#define MAX_COLUMNS 32
+#define MAX_KEYS    8
+bool column_known(const char *prop);
+int parse_columns(cmd_env_t *env, const char *command, char *text, char **columns, int *n);
+
+/* ---- rows.c ---- */
+#define ROW_FIELDS (2 + MAX_KEYS + MAX_COLUMNS)
+typedef struct row_spec {
+    int rs_keys, rs_cells;
+    bool rs_numeric[MAX_KEYS], rs_down[MAX_KEYS];
+} row_spec_t;
+void row_write(FILE *f, const char *const *fields, int n);
+size_t rows_to_table(char *text, const row_spec_t *rs, table_t *t); /* lines of row_write, sorted; their number */
+typedef struct gather {
+    char **ga_argv; /* of the command: ga_argv[0] its name */
+    int ga_noperands;
+    int (*ga_fn)(cmd_env_t *env, dsl_pool_t *dp, int n, char **operands, FILE *rows, void *arg);
+    void *ga_arg;
+    FILE *ga_rows;
+} gather_t;
+int rows_gather(cmd_env_t *env, gather_t *ga, int n, char **operands); /* n 0: all pools */
 
 /* ---- daemon.c ---- */
 int cmd_mount(cmd_env_t *env, int argc, char **argv);

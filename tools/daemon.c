@@ -682,7 +682,7 @@ cmd_mount(cmd_env_t *env, int argc, char **argv)
     int code;
     bool other = env->file != NULL && (known_daemon_find(env->file, served, sizeof(served)) != 0 || strcmp(served, pool) != 0);
     if (!other && known_socket(pool, sock, sizeof(sock)) == 0) {
-        err = server_call(sock, env->argc, env->argv, env->cancel, &code);
+        err = server_call(sock, env->argc, env->argv, 1, env->cancel, &code);
         if (err == 0)
             return code;
     }
@@ -762,7 +762,7 @@ cmd_unmount(cmd_env_t *env, int argc, char **argv)
         snprintf(pool, sizeof(pool), "%s", what);
     int code, err = known_socket(pool, sock, sizeof(sock));
     if (err == 0)
-        err = server_call(sock, env->argc, env->argv, env->cancel, &code);
+        err = server_call(sock, env->argc, env->argv, 1, env->cancel, &code);
     if (err == 0)
         return code;
     return failx(env, "cannot unmount '%s': not currently mounted", what);

@@ -39,7 +39,7 @@ env_forward(cmd_env_t *env, const char *pool, bool keep, int *code)
         return false;
     fflush(env->out);
     fflush(env->err);
-    int err = server_call(sock, env->argc, env->argv, env->cancel, code);
+    int err = server_call(sock, env->argc, env->argv, 1, env->cancel, code);
     if (err == ENOENT || err == ECONNREFUSED)
         return false;
     if (err == EINTR)
@@ -49,6 +49,26 @@ env_forward(cmd_env_t *env, const char *pool, bool keep, int *code)
     if (!keep)
         exit(*code);
     return true;
+}
+
+/* With -f FILE only the daemon that has this file is meant. */
+static bool
+env_asks_daemon(const cmd_env_t *env, const char *pool)
+{
+    char served[NAMELEN];
+    return env->file == NULL || (known_daemon_find(env->file, served, sizeof(served)) == 0 && strcmp(served, pool) == 0);
+}
+
+int
+env_call(cmd_env_t *env, const char *pool, int argc, char **argv, int fd, int *code)
+{
+    char sock[PATH_MAX];
+    if (!env_asks_daemon(env, pool) || known_socket(pool, sock, sizeof(sock)) != 0)
+        return ENOENT;
+    int err = server_call(sock, argc, argv, fd, env->cancel, code);
+    if (err == EINTR)
+        *code = 130;
+    return err == EINTR ? 0 : err;
 }
 
 /* The file of a pool that no daemon serves. */
@@ -139,7 +159,7 @@ check_name(const char *name, const char **reason)
 int
 env_pool(cmd_env_t *env, const char *name, int flags, dsl_pool_t **dpp)
 {
-    char pool[NAMELEN], file[PATH_MAX], served[NAMELEN];
+    char pool[NAMELEN], file[PATH_MAX];
     const char *reason;
     env->writes |= !(flags & ENV_RDONLY);
     if (check_name(name, &reason) != 0 || !pool_component(name, pool))
@@ -151,7 +171,7 @@ env_pool(cmd_env_t *env, const char *name, int flags, dsl_pool_t **dpp)
         return failx(env, "cannot open '%s': dataset does not exist", name);
     }
     int code;
-    bool ask = env->file == NULL || (known_daemon_find(env->file, served, sizeof(served)) == 0 && strcmp(served, pool) == 0);
+    bool ask = env_asks_daemon(env, pool);
     if (ask)
         (void)env_forward(env, pool, false, &code);
     if (env_find_file(env, pool, file, sizeof(file)) != 0)
@@ -229,21 +249,40 @@ env_file_pool(cmd_env_t *env, pool_names_t *pn)
     return err;
 }
 
+static int
+env_names(cmd_env_t *env, pool_names_t *pn)
+{
+    if (env->file != NULL) {
+        if (env_file_pool(env, pn) != 0)
+            return 1;
+    } else {
+        (void)known_each_daemon(add_name, pn);
+        (void)known_each(add_known, pn);
+    }
+    if (pn->pn_count > 1)
+        qsort(pn->pn_names, pn->pn_count, NAMELEN, by_name);
+    return 0;
+}
+
+int
+env_each_name(cmd_env_t *env, int (*fn)(void *arg, const char *pool), void *arg)
+{
+    pool_names_t pn = {NULL, 0};
+    int code = env_names(env, &pn);
+    for (size_t i = 0; i < pn.pn_count && code == 0; i++)
+        code = fn(arg, pn.pn_names[i]);
+    free(pn.pn_names);
+    return code;
+}
+
 int
 env_each_pool(cmd_env_t *env, int flags, int (*fn)(cmd_env_t *env, dsl_pool_t *dp, void *arg), void *arg)
 {
     if (env->pool != NULL)
         return fn(env, env->pool, arg);
     pool_names_t pn = {NULL, 0};
-    if (env->file != NULL) {
-        if (env_file_pool(env, &pn) != 0)
-            return 1;
-    } else {
-        (void)known_each_daemon(add_name, &pn);
-        (void)known_each(add_known, &pn);
-    }
-    if (pn.pn_count > 1)
-        qsort(pn.pn_names, pn.pn_count, NAMELEN, by_name);
+    if (env_names(env, &pn) != 0)
+        return 1;
     int code = 0;
     char served[NAMELEN];
     bool other = env->file != NULL && known_daemon_find(env->file, served, sizeof(served)) != 0; /* than a daemon's of that name */

@@ -50,7 +50,7 @@ static const native_t natives[] = {
 };
 
 static const char *const prop_aliases[][2] = {
-    {"compress", "compression"}, {"recsize", "recordsize"}, {"rdonly", "readonly"}, {"checksum", "checksum"}};
+    {"compress", "compression"}, {"recsize", "recordsize"}, {"rdonly", "readonly"}, {"reserv", "reservation"}, {"refreserv", "refreservation"}};
 
 static shown_t
 kind_of(const dsl_stats_t *st)
@@ -207,11 +207,42 @@ stored_shown(const dsl_prop_desc_t *d, shown_t kind)
     return false;
 }
 
+/* "written@SNAP", "written@FS@SNAP", "written#MARK" */
+static bool
+is_written_since(const char *prop)
+{
+    return strncmp(prop, "written", 7) == 0 && (prop[7] == '@' || prop[7] == '#') && prop[8] != '\0';
+}
+
+static void
+written_since(dsl_pool_t *dp, const dsl_stats_t *st, const char *prop, bool exact, value_t *v)
+{
+    char from[NAMELEN], buf[16];
+    const char *since = prop + 7;
+    uint64_t bytes;
+    if (strpbrk(since + 1, "@#") != NULL)
+        snprintf(from, sizeof(from), "%s", since + 1);
+    else
+        snprintf(from, sizeof(from), "%.*s%s", (int)strcspn(st->dst_name, "@#"), st->dst_name, since);
+    strcpy(v->v_source, "-");
+    strcpy(v->v_text, "-");
+    if (st->dst_bookmark || dsl_space_written(dp, from, st->dst_name, &bytes) != 0)
+        return;
+    if (exact)
+        snprintf(v->v_text, sizeof(v->v_text), "%" PRIu64, bytes);
+    else
+        snprintf(v->v_text, sizeof(v->v_text), "%s", nicebytes(bytes, buf));
+}
+
 int
 value_get(cmd_env_t *env, dsl_pool_t *dp, const dsl_stats_t *st, const char *prop, bool exact, value_t *v)
 {
     const native_t *n = native_find(prop);
     strcpy(v->v_received, "-");
+    if (is_written_since(prop)) {
+        written_since(dp, st, prop, exact, v);
+        return 0;
+    }
     if (n != NULL) {
         native_value(env, dp, n, st, exact, v);
         return 0;
@@ -227,22 +258,22 @@ value_get(cmd_env_t *env, dsl_pool_t *dp, const dsl_stats_t *st, const char *pro
 }
 
 bool
+value_known(const char *prop)
+{
+    return native_find(prop) != NULL || strchr(prop, ':') != NULL || dsl_prop_lookup(canonical(prop)) != NULL ||
+           is_written_since(prop);
+}
+
+bool
 value_is_numeric(const char *prop)
 {
+    if (is_written_since(prop))
+        return true;
     const native_t *n = native_find(prop);
     if (n != NULL)
         return n->n_form != TEXT;
     const dsl_prop_desc_t *d = dsl_prop_lookup(canonical(prop));
     return d != NULL && d->pd_type == PROP_NUMBER;
-}
-
-uint64_t
-value_number(const dsl_stats_t *st, const char *prop, const value_t *exact)
-{
-    const native_t *n = native_find(prop);
-    if (n != NULL && n->n_offset != SPECIAL)
-        return n->n_shown & kind_of(st) ? native_u64(n, st) : 0;
-    return strtoull(exact->v_text, NULL, 10);
 }
 
 static bool
