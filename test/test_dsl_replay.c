@@ -10,7 +10,7 @@
  * both pools hold exactly the datasets, snapshots, bookmarks, holds, origins, properties and contents of their models, dsl_pool_check()
  * finds nothing, and the numbers that datasets tell of their space add up to the pool's.
  *
- * COWBIRD_REPLAY=SEED repeats one sequence and says what it does.
+ * COWBIRD_REPLAY=SEED repeats one sequence and says what it does. COWBIRD_REPLAY_IMG=DIR leaves the pools there (replay_zdb.sh).
  */
 #include <stdarg.h>
 #include "effort.h"
@@ -42,6 +42,7 @@ typedef struct replay {
 
 static uint64_t total_done, total_refused;
 static uint64_t the_seed; /* for messages */
+static const char *image_dir; /* COWBIRD_REPLAY_IMG: pools as files, for others to judge */
 
 static uint64_t
 rnd(replay_t *r, uint64_t n)
@@ -413,7 +414,7 @@ op_destroy_snaps(replay_t *r, side_t *sd)
     char names[RM_SNAPS][ZFS_MAX_DATASET_NAME_LEN];
     const char *list[RM_SNAPS];
     rm_fs_t *fs = pick_fs_with_snap(r, sd);
-    bool defer = rnd(r, 4) == 0 && getenv("DEFER") != NULL;
+    bool defer = rnd(r, 4) == 0;
     int n = 0, other;
     uint64_t space, before;
 
@@ -462,7 +463,46 @@ op_destroy_fs(replay_t *r, side_t *sd)
     (void)agree(r, err, rm_destroy_fs(&sd->sd_model, fs), "destroy %s", name);
 }
 
-/* ---- bookmarks, properties ---- */
+/* ---- holds, bookmarks, properties ---- */
+
+static void
+op_hold(replay_t *r, side_t *sd)
+{
+    char name[ZFS_MAX_DATASET_NAME_LEN], tag[16];
+    const char *one = name;
+    rm_fs_t *fs = pick_fs_with_snap(r, sd);
+
+    if (fs == NULL)
+        return;
+    int s = (int)rnd(r, (uint64_t)fs->rf_nsnaps), t = (int)rnd(r, RM_TAGS);
+    full_name(name, fs, '@', fs->rf_snaps[s].sn_name);
+    snprintf(tag, sizeof(tag), "tag%d", t);
+    int err = dsl_hold(sd->sd_dp, &one, 1, tag, NULL);
+    (void)agree(r, err, rm_hold(fs, s, t), "hold %s %s", tag, name);
+}
+
+/* One that is there, if there is one. */
+static void
+op_release(replay_t *r, side_t *sd)
+{
+    char name[ZFS_MAX_DATASET_NAME_LEN], tag[16];
+    const char *one = name;
+    rm_fs_t *fs = pick_fs_with_snap(r, sd);
+    int s = 0, t = (int)rnd(r, RM_TAGS);
+
+    for (int i = 0; i < 20; i++) {
+        fs = pick_fs_with_snap(r, sd);
+        if (fs == NULL)
+            return;
+        s = (int)rnd(r, (uint64_t)fs->rf_nsnaps);
+        if (fs->rf_snaps[s].sn_tags & 1u << t)
+            break;
+    }
+    full_name(name, fs, '@', fs->rf_snaps[s].sn_name);
+    snprintf(tag, sizeof(tag), "tag%d", t);
+    int err = dsl_release(sd->sd_dp, &one, 1, tag, NULL);
+    (void)agree(r, err, rm_release(&sd->sd_model, fs, s, t), "release %s %s", tag, name);
+}
 
 static void
 op_bookmark(replay_t *r, side_t *sd)
@@ -675,6 +715,32 @@ op_send_steps(replay_t *r, side_t *from, side_t *to)
     (void)agree(r, err, 0, "send -I %s %s | receive -F %s", base, snap, target->rf_name);
 }
 
+/* A whole tree with its snapshots and clones: -R. */
+static void
+op_send_tree(replay_t *r, side_t *from, side_t *to)
+{
+    char snap[ZFS_MAX_DATASET_NAME_LEN], name[RM_NAME];
+    rm_fs_t *fs = pick_fs_with_snap(r, from);
+    uint64_t off = 0;
+    int below = 0;
+
+    for (int i = 0; fs != NULL && i < RM_FS; i++)
+        below += from->sd_model.rp_fs[i] != NULL && rm_below(from->sd_model.rp_fs[i]->rf_name, fs->rf_name);
+    if (fs == NULL || rm_count(&to->sd_model) + below > RM_FS)
+        return;
+    const char *last = fs->rf_snaps[rnd(r, (uint64_t)fs->rf_nsnaps)].sn_name;
+    if (!rm_tree_is_whole(&from->sd_model, fs, last))
+        return;
+    pick_name(r, to, name);
+    full_name(snap, fs, '@', last);
+    dmu_send_package_args_t args = {.dpa_send = {.dsa_tosnap = snap, .dsa_off = &off, .dsa_fd = memfd_create("package", 0)},
+                                    .dpa_replicate = true};
+    OK(dmu_send_package(from->sd_dp, &args));
+    lseek(args.dpa_send.dsa_fd, 0, SEEK_SET);
+    int err = receive(r, to, name, NULL, args.dpa_send.dsa_fd, false, false);
+    (void)agree(r, err, rm_receive_tree(&to->sd_model, name, &from->sd_model, fs, last), "send -R %s (%d) | receive %s", snap, below, name);
+}
+
 /* ---- what must hold ---- */
 
 static void
@@ -737,6 +803,22 @@ add_name(void *arg, const char *name)
     return 0;
 }
 
+static int
+add_hold(void *arg, const char *tag, uint64_t when)
+{
+    *(uint32_t *)arg |= 1u << (tag[3] - '0');
+    return 0;
+}
+
+static void
+verify_holds(side_t *sd, const rm_snap_t *sn, const char *name)
+{
+    uint32_t tags = 0;
+
+    OK(dsl_for_each_hold(sd->sd_dp, name, add_hold, &tags));
+    ck_assert_msg(tags == sn->sn_tags, "%s has the holds 0x%x instead of 0x%x", name, tags, sn->sn_tags);
+}
+
 static void
 verify_snapshots(side_t *sd, const rm_fs_t *fs)
 {
@@ -753,6 +835,7 @@ verify_snapshots(side_t *sd, const rm_fs_t *fs)
         OK(dsl_dataset_stats(sd->sd_dp, name, &st));
         ck_assert_msg(st.dst_guid == sn->sn_guid, "%s has another guid", name);
         ck_assert_msg((int)st.dst_numclones == rm_clones(&sd->sd_model, sn), "%s has %lu clones", name, (unsigned long)st.dst_numclones);
+        verify_holds(sd, sn, name);
         verify_contents(sd, &sn->sn_state, name);
     }
     ck_assert_msg(strcmp(got.text, want.text) == 0, "snapshots of %s:%s instead of%s", fs->rf_name, got.text, want.text);
@@ -860,13 +943,33 @@ side_close(side_t *sd)
 }
 
 static void
+side_store(side_t *sd, uint64_t seed)
+{
+    char *path = xasprintf("%s/%s.%lu.img", image_dir, dsl_pool_name(sd->sd_dp), (unsigned long)seed);
+    uint8_t *buf = xmalloc(1 << 20);
+    FILE *f = fopen(path, "w");
+
+    ck_assert_ptr_nonnull(f);
+    for (uint64_t off = 0; off < DISK; off += 1 << 20) {
+        faultdisk_peek(sd->sd_disk, off, buf, 1 << 20);
+        bool zero = buf[0] == 0 && memcmp(buf, buf + 1, (1 << 20) - 1) == 0;
+        OK(zero ? fseek(f, 1 << 20, SEEK_CUR) : fwrite(buf, 1 << 20, 1, f) != 1);
+    }
+    OK(ftruncate(fileno(f), (off_t)DISK));
+    OK(fclose(f));
+    free(buf);
+    free(path);
+}
+
+static void
 one_step(replay_t *r, side_t *sd, side_t *to)
 {
     static void (*const local[])(replay_t *, side_t *) = {
         op_write, op_write, op_write, op_write, op_create, op_snapshot, op_snapshot, op_snapshot, op_clone, op_promote, op_rename,
-        op_rename_snapshot, op_rollback, op_destroy_snaps, op_destroy_snaps, op_destroy_fs, op_destroy_fs, op_bookmark, op_prop};
+        op_rename_snapshot, op_rollback, op_destroy_snaps, op_destroy_snaps, op_destroy_fs, op_destroy_fs, op_bookmark, op_prop, op_hold,
+        op_release, op_release};
     static void (*const across[])(replay_t *, side_t *, side_t *) = {op_send_new, op_send_increment, op_send_increment, op_send_cut,
-                                                                      op_send_steps};
+                                                                      op_send_steps, op_send_tree};
     uint64_t n = rnd(r, ARRAY_SIZE(local) + ARRAY_SIZE(across));
 
     if (n < ARRAY_SIZE(local))
@@ -894,6 +997,8 @@ sequence(uint64_t seed)
     }
     for (int i = 0; i < 2; i++) {
         verify(&r.rp_side[i]);
+        if (image_dir != NULL)
+            side_store(&r.rp_side[i], seed);
         side_close(&r.rp_side[i]);
     }
     total_done += r.rp_done;
@@ -904,6 +1009,8 @@ START_TEST(replay)
 {
     const char *one = getenv("COWBIRD_REPLAY");
     int n = one != NULL ? 1 : effort(SEQUENCES);
+
+    image_dir = getenv("COWBIRD_REPLAY_IMG");
 
     for (int i = 0; i < n; i++) {
         uint64_t seed = one != NULL ? strtoull(one, NULL, 0) : (uint64_t)i + 1;

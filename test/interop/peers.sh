@@ -215,10 +215,12 @@ pool_dir() {
 
 # zdb_clean FILE POOL: every checksum verifies and every block is owned exactly once.
 zdb_clean() {
-    local d
+    local d rc=0
     d=$(pool_dir "$1")
-    zdb -e -p "$d" -bcc "$2" || return
-    zdb -e -p "$d" -bcc "$2" 2>&1 | grep -q 'No leaks (block sum matches space maps exactly)'
+    zdb -e -p "$d" -bcc "$2" >"$T/.zdb" 2>&1 || rc=$?
+    [ "$rc" = 0 ] && grep -q 'No leaks (block sum matches space maps exactly)' "$T/.zdb" && return
+    tail -n 30 "$T/.zdb"
+    return 1
 }
 
 # ---- zfs-fuse -------------------------------------------------------------------------------------------------------

@@ -454,3 +454,65 @@ rm_receive_inc(rm_fs_t *fs, uint64_t fromguid, const char *snap, const rm_snap_t
     add_snap(fs, snap, &sent->sn_state)->sn_guid = sent->sn_guid;
     return 0;
 }
+
+bool
+rm_tree_is_whole(const rm_pool_t *rp, const rm_fs_t *top, const char *snap)
+{
+    for (int i = 0; i < RM_FS; i++) {
+        const rm_fs_t *fs = rp->rp_fs[i];
+        rm_fs_t *ofs = NULL;
+        if (fs == NULL || !rm_below(fs->rf_name, top->rf_name))
+            continue;
+        int last = rm_snap_index(fs, snap);
+        for (int s = 0; s <= last; s++)
+            if (fs->rf_snaps[s].sn_defer)
+                return false;
+        if (last < 0)
+            return false;
+        if (fs->rf_origin == 0)
+            continue;
+        const rm_snap_t *origin = rm_snap_by_id(rp, fs->rf_origin, &ofs);
+        if (origin == NULL || !rm_below(ofs->rf_name, top->rf_name) || origin - ofs->rf_snaps > rm_snap_index(ofs, snap))
+            return false;
+    }
+    return true;
+}
+
+static rm_fs_t *
+copy_fs(rm_pool_t *rp, const char *name, const rm_fs_t *sent, const char *snap)
+{
+    rm_fs_t *fs = add_fs(rp, name);
+    int last = rm_snap_index(sent, snap);
+
+    memcpy(fs->rf_prop, sent->rf_prop, sizeof(fs->rf_prop));
+    for (int s = 0; s <= last; s++) {
+        fs->rf_changed = RM_MAYBE;
+        add_snap(fs, sent->rf_snaps[s].sn_name, &sent->rf_snaps[s].sn_state)->sn_guid = sent->rf_snaps[s].sn_guid;
+    }
+    fs->rf_head = sent->rf_snaps[last].sn_state;
+    return fs;
+}
+
+int
+rm_receive_tree(rm_pool_t *rp, const char *name, const rm_pool_t *sent, const rm_fs_t *top, const char *snap)
+{
+    rm_fs_t *copy[RM_FS] = {NULL}, *ofs = NULL;
+    int err = new_name(rp, name);
+
+    for (int i = 0; err == 0 && i < RM_FS; i++) {
+        char to[2 * RM_NAME];
+        if (sent->rp_fs[i] == NULL || !rm_below(sent->rp_fs[i]->rf_name, top->rf_name))
+            continue;
+        snprintf(to, sizeof(to), "%s%s", name, sent->rp_fs[i]->rf_name + strlen(top->rf_name));
+        copy[i] = copy_fs(rp, to, sent->rp_fs[i], snap);
+    }
+    for (int i = 0; err == 0 && i < RM_FS; i++) { /* origins */
+        if (copy[i] == NULL || sent->rp_fs[i]->rf_origin == 0)
+            continue;
+        const rm_snap_t *origin = rm_snap_by_id(sent, sent->rp_fs[i]->rf_origin, &ofs);
+        for (int k = 0; k < RM_FS; k++)
+            if (copy[k] != NULL && origin != NULL && sent->rp_fs[k] == ofs)
+                copy[i]->rf_origin = copy[k]->rf_snaps[origin - ofs->rf_snaps].sn_id;
+    }
+    return err;
+}

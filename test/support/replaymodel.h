@@ -100,5 +100,8 @@ int rm_destroy_mark(rm_fs_t *fs, const char *mark);
 int rm_receive_new(rm_pool_t *rp, const char *name, const char *snap, const rm_snap_t *sent, uint64_t origin);
 /* An increment from the snapshot with that guid. */
 int rm_receive_inc(rm_fs_t *fs, uint64_t fromguid, const char *snap, const rm_snap_t *sent, bool force, int *other);
+/* Everything below top, with all snapshots up to snap, which each has; clones of one another stay that. */
+bool rm_tree_is_whole(const rm_pool_t *rp, const rm_fs_t *top, const char *snap);
+int rm_receive_tree(rm_pool_t *rp, const char *name, const rm_pool_t *sent, const rm_fs_t *top, const char *snap);
 
 #endif
