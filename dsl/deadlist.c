@@ -270,17 +270,23 @@ dsl_deadlist_insert(dsl_deadlist_t *dl, const blkptr_t *bp, dmu_tx_t *tx)
 }
 
 int
-dsl_deadlist_verify(dsl_pool_t *dp, uint64_t dlobj)
+dsl_deadlist_verify_from(dsl_pool_t *dp, uint64_t dlobj, uint64_t mintxg)
 {
     dsl_deadlist_t *dl;
     int err = dsl_deadlist_open(dp, dlobj, &dl);
 
     if (err != 0)
         return err;
-    for (bucket_t *b = avl_first(&dl->dl_buckets); b != NULL && err == 0; b = avl_next(&dl->dl_buckets, b))
+    for (bucket_t *b = bucket_from(dl, mintxg); b != NULL && err == 0; b = avl_next(&dl->dl_buckets, b))
         err = bucket_open(dl, b);
     dsl_deadlist_close(dl);
     return err;
+}
+
+int
+dsl_deadlist_verify(dsl_pool_t *dp, uint64_t dlobj)
+{
+    return dsl_deadlist_verify_from(dp, dlobj, 0);
 }
 
 void

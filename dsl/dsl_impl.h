@@ -62,6 +62,7 @@ void dsl_deadlist_move_bpobj(dsl_deadlist_t *dl, bpobj_t *bpo, uint64_t mintxg, 
 int dsl_deadlist_walk(dsl_deadlist_t *dl, int (*cb)(void *arg, uint64_t key, const blkptr_t *bp), void *arg);
 uint64_t dsl_deadlist_next_key(dsl_deadlist_t *dl, uint64_t key); /* the upper bound of key's bucket; UINT64_MAX the last */
 int dsl_deadlist_verify(dsl_pool_t *dp, uint64_t dlobj); /* can it and all its bpobjs be opened? EIO, ECKSUM */
+int dsl_deadlist_verify_from(dsl_pool_t *dp, uint64_t dlobj, uint64_t mintxg); /* the buckets with keys >= mintxg */
 /* Its used bytes without opening it; old formats too. */
 int dsl_deadlist_obj_used(dsl_pool_t *dp, uint64_t dlobj, uint64_t *used);
 

@@ -171,7 +171,12 @@ chain_dead(const chain_t *c, uint64_t since)
     uint64_t sum = 0, used, comp, uncomp;
 
     for (size_t i = 0; i < c->c_count; i++) {
-        dsl_deadlist_space_range(dsl_dataset_deadlist(c->c_ds[i]), since, UINT64_MAX, &used, &comp, &uncomp);
+        dsl_deadlist_t *dl = dsl_dataset_deadlist(c->c_ds[i]);
+        if (since <
+            TXG_INITIAL) /* all of it: no bucket has to be opened; with many snapshots these are many */
+            dsl_deadlist_space(dl, &used, &comp, &uncomp);
+        else
+            dsl_deadlist_space_range(dl, since, UINT64_MAX, &used, &comp, &uncomp);
         sum += used;
     }
     return sum;
@@ -282,13 +287,15 @@ check_names(promote_arg_t *pa, const promote_t *p)
     return err == ENOENT ? 0 : err;
 }
 
+/* What chain_dead() will read. */
 static int
-check_deadlists(dsl_pool_t *dp, const chain_t *c)
+check_deadlists(dsl_pool_t *dp, const chain_t *c, uint64_t since)
 {
     int err = 0;
 
     for (size_t i = 0; i < c->c_count && err == 0; i++)
-        err = dsl_deadlist_verify(dp, c->c_ds[i]->ds_phys.ds_deadlist_obj);
+        err = dsl_deadlist_verify_from(dp, c->c_ds[i]->ds_phys.ds_deadlist_obj,
+                                       since < TXG_INITIAL ? UINT64_MAX : since);
     return err;
 }
 
@@ -317,12 +324,17 @@ check_links(dsl_pool_t *dp, const promote_t *p, dmu_tx_t *tx)
 static int
 check_in_sync(dsl_pool_t *dp, const promote_t *p, dmu_tx_t *tx)
 {
+    const dsl_dataset_t *first = p->p_own.c_ds[p->p_own.c_count - 1];
+    uint64_t base = p->p_odd->dd_origin_txg;
     space_t s;
     int err;
 
-    if ((err = check_deadlists(dp, &p->p_own)) != 0 || (err = check_deadlists(dp, &p->p_shared)) != 0 ||
-        (err = check_deadlists(dp, &p->p_after)) != 0 || (err = check_links(dp, p, tx)) != 0 ||
-        (err = shared_space(dp, p, &s)) != 0)
+    if ((err = check_deadlists(dp, &p->p_own, base)) != 0 ||
+        (err = check_deadlists(dp, &p->p_shared, base)) != 0 ||
+        (err = check_deadlists(dp, &p->p_after, p->p_origin->ds_phys.ds_creation_txg)) != 0 ||
+        (err = dsl_deadlist_verify_from(dp, first->ds_phys.ds_deadlist_obj,
+                                        p->p_origin->ds_phys.ds_prev_snap_txg)) != 0 ||
+        (err = check_links(dp, p, tx)) != 0 || (err = shared_space(dp, p, &s)) != 0)
         return err;
     return dsl_dir_transfer_possible(p->p_odd, p->p_dd, s.s_used);
 }
