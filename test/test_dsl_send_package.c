@@ -138,6 +138,7 @@ static uint64_t
 take_header(package_text_t *p)
 {
     const dmu_replay_record_t *begin = (const void *)p->pt_data;
+    dmu_replay_record_t end;
     zio_cksum_t sum = {{0}};
     uint64_t at = DRR_SIZE + begin->drr_payloadlen;
 
@@ -147,9 +148,9 @@ take_header(package_text_t *p)
     if (begin->drr_payloadlen != 0)
         OK(nvlist_unpack(p->pt_data + DRR_SIZE, begin->drr_payloadlen, &p->pt_list));
     fletcher_4_incremental_native(p->pt_data, at, &sum);
-    const dmu_replay_record_t *end = (const void *)(p->pt_data + at);
-    ck_assert_int_eq(end->drr_type, DRR_END);
-    ck_assert(zio_cksum_equal(&sum, &end->drr_u.drr_end.drr_checksum));
+    memcpy(&end, p->pt_data + at, DRR_SIZE); /* the list's length is a multiple of 4 only */
+    ck_assert_int_eq(end.drr_type, DRR_END);
+    ck_assert(zio_cksum_equal(&sum, &end.drr_u.drr_end.drr_checksum));
     return at + DRR_SIZE;
 }
 
@@ -173,10 +174,11 @@ take_apart(dsl_pool_t *dp, dmu_send_package_args_t args)
     OK(dmu_send_package(dp, &args));
     ck_assert_uint_eq(args.dpa_bytes, p->pt_size);
     for (uint64_t at = take_header(p); at < p->pt_size - DRR_SIZE; at += DRR_SIZE + len) {
-        const dmu_replay_record_t *drr = (const void *)(p->pt_data + at);
-        OK(drr_payload_size(drr, &len));
-        if (drr->drr_type == DRR_BEGIN)
-            p->pt_streams[p->pt_n++] = drr->drr_u.drr_begin;
+        dmu_replay_record_t drr;
+        memcpy(&drr, p->pt_data + at, DRR_SIZE);
+        OK(drr_payload_size(&drr, &len));
+        if (drr.drr_type == DRR_BEGIN)
+            p->pt_streams[p->pt_n++] = drr.drr_u.drr_begin;
     }
     ck_assert(memcmp(p->pt_data + p->pt_size - DRR_SIZE, &trailer, DRR_SIZE) == 0);
     return p;
