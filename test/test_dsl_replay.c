@@ -10,7 +10,8 @@
  * both pools hold exactly the datasets, snapshots, bookmarks, holds, origins, properties and contents of their models, dsl_pool_check()
  * finds nothing, and the numbers that datasets tell of their space add up to the pool's.
  *
- * COWBIRD_REPLAY=SEED repeats one sequence and says what it does. COWBIRD_REPLAY_IMG=DIR leaves the pools there (replay_zdb.sh).
+ * COWBIRD_REPLAY=SEED repeats one sequence and says what it does. COWBIRD_REPLAY_IMG=DIR leaves the pools there (replay_zdb.sh);
+ * COWBIRD_REPLAY_EACH=1 verifies after each step, to find the one that matters.
  */
 #include <stdarg.h>
 #include "effort.h"
@@ -41,7 +42,7 @@ typedef struct replay {
 } replay_t;
 
 static uint64_t total_done, total_refused;
-static uint64_t the_seed; /* for messages */
+static uint64_t *the_seed;    /* shared with the parent, which tells it after a failure */
 static const char *image_dir; /* COWBIRD_REPLAY_IMG: pools as files, for others to judge */
 
 static uint64_t
@@ -80,7 +81,7 @@ agree(replay_t *r, int got, int want, const char *fmt, ...)
     vsnprintf(text, sizeof(text), fmt, ap);
     va_end(ap);
     say(r, "%s: %s", text, got == 0 ? "ok" : cowbird_strerror(got));
-    ck_assert_msg(got == want, "seed %lu: %s: the pool says %s, the model %s", (unsigned long)the_seed, text, cowbird_strerror(got), cowbird_strerror(want));
+    ck_assert_msg(got == want, "seed %lu: %s: the pool says %s, the model %s", (unsigned long)*the_seed, text, cowbird_strerror(got), cowbird_strerror(want));
     if (got == 0)
         r->rp_done++;
     else
@@ -983,10 +984,12 @@ sequence(uint64_t seed)
 {
     replay_t r = {.rp_rng = seed * 0x9e3779b97f4a7c15ULL + 88172645463325252ULL, .rp_talk = getenv("COWBIRD_REPLAY") != NULL};
 
-    the_seed = seed;
+    *the_seed = seed;
     side_open(&r.rp_side[0], "left");
     side_open(&r.rp_side[1], "right");
     for (int step = 0; step < STEPS; step++) {
+        for (int i = 0; i < 2 && getenv("COWBIRD_REPLAY_EACH") != NULL; i++)
+            verify(&r.rp_side[i]);
         uint64_t left = rnd(&r, 3) == 0;
         one_step(&r, &r.rp_side[left], &r.rp_side[!left]);
         if (rnd(&r, 100) == 0) {
@@ -1026,13 +1029,18 @@ main(void)
 {
     Suite *s = suite_create("replay");
     TCase *t = tcase_create("replay");
-    SRunner *sr = srunner_create(s);
 
+    the_seed = mmap(NULL, sizeof(*the_seed), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (the_seed == MAP_FAILED)
+        return 1;
+    SRunner *sr = srunner_create(s);
     tcase_set_timeout(t, 120);
     tcase_add_test(t, replay);
     suite_add_tcase(s, t);
     srunner_run_all(sr, CK_NORMAL);
     int failed = srunner_ntests_failed(sr);
+    if (failed != 0)
+        fprintf(stderr, "COWBIRD_REPLAY=%lu repeats it\n", (unsigned long)*the_seed);
     srunner_free(sr);
     return failed != 0;
 }

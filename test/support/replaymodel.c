@@ -455,6 +455,25 @@ rm_receive_inc(rm_fs_t *fs, uint64_t fromguid, const char *snap, const rm_snap_t
     return 0;
 }
 
+/* A package tells its file systems apart by the guids of their snapshots: the same one twice is more than its format can say. */
+static bool
+guid_twice(const rm_pool_t *rp, const rm_fs_t *top)
+{
+    uint64_t seen[RM_FS * RM_SNAPS];
+    int n = 0;
+
+    for (int i = 0; i < RM_FS; i++) {
+        const rm_fs_t *fs = rp->rp_fs[i];
+        for (int s = 0; fs != NULL && rm_below(fs->rf_name, top->rf_name) && s < fs->rf_nsnaps; s++) {
+            for (int k = 0; k < n; k++)
+                if (seen[k] == fs->rf_snaps[s].sn_guid)
+                    return true;
+            seen[n++] = fs->rf_snaps[s].sn_guid;
+        }
+    }
+    return false;
+}
+
 bool
 rm_tree_is_whole(const rm_pool_t *rp, const rm_fs_t *top, const char *snap)
 {
@@ -475,7 +494,7 @@ rm_tree_is_whole(const rm_pool_t *rp, const rm_fs_t *top, const char *snap)
         if (origin == NULL || !rm_below(ofs->rf_name, top->rf_name) || origin - ofs->rf_snaps > rm_snap_index(ofs, snap))
             return false;
     }
-    return true;
+    return !guid_twice(rp, top);
 }
 
 static rm_fs_t *
