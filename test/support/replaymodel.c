@@ -432,7 +432,7 @@ rm_receive_new(rm_pool_t *rp, const char *name, const char *snap, const rm_snap_
         rm_fs_t *fs = add_fs(rp, name);
         fs->rf_origin = origin;
         fs->rf_head = sent->sn_state;
-        fs->rf_changed = RM_CHANGED;
+        fs->rf_changed = RM_MAYBE; /* of a clone: since its origin */
         add_snap(fs, snap, &sent->sn_state)->sn_guid = sent->sn_guid;
     }
     return err;
