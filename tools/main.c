@@ -10,8 +10,9 @@
 #include "cmd.h"
 
 const cmd_t dataset_commands[] = {
-    {"create", "[-pnuvP] [-o PROPERTY=VALUE]... FILESYSTEM",
-     "Makes a new, empty file system. It appears as a directory of its parent's mount at once.\n"
+    {"create", "[-pnuvP] [-o PROPERTY=VALUE]... FILESYSTEM\n[-pnuvPs] [-b BLOCKSIZE] [-o PROPERTY=VALUE]... -V SIZE VOLUME",
+     "Makes a new, empty file system, which appears as a directory of its parent's mount at once; or a volume, which appears as a\n"
+     "file of its size, with the space for it set aside (-s: not). -o version=4 for receivers that know no version 5 (zfs-fuse).\n"
      "  -p  also make the parents that are missing    -n  only check    -v  say what is made",
      cmd_create},
     {"destroy", "[-fnpRrv] FILESYSTEM\n[-dnpRrv] FILESYSTEM@SNAP[%SNAP][,...]\nFILESYSTEM#BOOKMARK",

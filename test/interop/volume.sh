@@ -44,7 +44,7 @@ fails "writing behind the end" "space" dd if=/dev/zero of="$M/v" bs=64K seek=512
 quiet "snapshot" cowbird snapshot tank/v@1
 check "filled anew" dd if=/dev/zero of="$M/v" bs=1M count=4 conv=notrunc,fsync status=none
 check "its snapshot is a file, too" cmp "$T/image" "$M/.zfs/snapshot/v@1"
-fails "which is read-only" "read-only" dd if=/dev/zero of="$M/.zfs/snapshot/v@1" bs=1 count=1 conv=notrunc status=none
+fails "which is read-only" "read-only" dd if=/dev/zero of="$M/.zfs/snapshot/v@1" bs=1 count=1 conv=notrunc,fsync status=none
 dd if=/dev/zero of="$T/image" bs=1M count=4 conv=notrunc status=none
 
 # ---- its size
