@@ -322,7 +322,7 @@ check_dataset(check_t *ck, member_t *m)
     expect(ck, m->m_name, "referenced", p->ds_referenced_bytes, w.w_used);
     expect(ck, m->m_name, "compressed", p->ds_compressed_bytes, w.w_comp);
     expect(ck, m->m_name, "uncompressed", p->ds_uncompressed_bytes, w.w_uncomp);
-    for (int f = 0; f < 3; f++)
+    for (int f = 0; f < DS_FEATURE_NUM; f++)
         ck->ck_feature_count[f] += m->m_ds->ds_features >> f & 1;
     check_object(ck, m->m_ds->ds_object, "dataset");
     check_object(ck, p->ds_snapnames_zapobj, "snapshot names");

@@ -26,7 +26,7 @@ typedef struct check {
     uint64_t ck_bad;
     range_tree_t *ck_claimed; /* device bytes that something refers to */
     range_tree_t *ck_objects; /* MOS objects that something refers to */
-    uint64_t ck_feature_count[3];
+    uint64_t ck_feature_count[DS_FEATURE_NUM];
     uint64_t ck_bookmark_zaps;
     uint64_t ck_reserved; /* what reservations of all directories promise beyond what is used */
 } check_t;

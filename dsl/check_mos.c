@@ -133,6 +133,9 @@ check_features(check_t *ck)
     check_feature(ck, FEATURE_LARGE_BLOCKS, ck->ck_feature_count[0]);
     check_feature(ck, FEATURE_LARGE_DNODE, ck->ck_feature_count[1]);
     check_feature(ck, FEATURE_ZSTD_COMPRESS, ck->ck_feature_count[2]);
+    check_feature(ck, FEATURE_LONGNAME, ck->ck_feature_count[3]);
+    check_feature(ck, FEATURE_LARGE_MICROZAP, ck->ck_feature_count[4]);
+    check_feature(ck, FEATURE_REDACTED_DATASETS, ck->ck_feature_count[5]);
     check_feature(ck, FEATURE_ASYNC_DESTROY, ck->ck_pool->dp_bptree_obj != 0);
     check_feature(ck, FEATURE_BOOKMARKS, ck->ck_bookmark_zaps);
     check_feature(ck, FEATURE_EXTENSIBLE_DATASET, count_zapified(ck));

@@ -158,9 +158,9 @@ swap_features(dsl_dataset_t *clone, dsl_dataset_t *head, dmu_tx_t *tx)
 {
     uint32_t c = clone->ds_features, h = head->ds_features;
 
-    feature_ds_set(clone->ds_pool, clone->ds_object, h & ~c, tx);
+    feature_ds_copy(clone->ds_pool, head->ds_object, clone->ds_object, h & ~c, tx);
+    feature_ds_copy(head->ds_pool, clone->ds_object, head->ds_object, c & ~h, tx);
     feature_ds_clear(clone->ds_pool, clone->ds_object, c & ~h, tx);
-    feature_ds_set(head->ds_pool, head->ds_object, c & ~h, tx);
     feature_ds_clear(head->ds_pool, head->ds_object, h & ~c, tx);
     clone->ds_features = h;
     head->ds_features = c;

@@ -127,7 +127,7 @@ create_head(dsl_dir_t *dd, dsl_dataset_t *origin, uint64_t flags, dmu_tx_t *tx)
     }
     dmu_buf_rele(db);
     if (origin != NULL)
-        feature_ds_set(dp, object, origin->ds_features, tx);
+        feature_ds_copy(dp, origin->ds_object, object, origin->ds_features, tx);
     dsl_dir_set(dd, &dd->dd_phys.dd_head_dataset_obj, object, tx);
     return object;
 }

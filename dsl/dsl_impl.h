@@ -85,7 +85,10 @@ struct dsl_dir {
 #define DS_FEATURE_LARGE_BLOCKS 1
 #define DS_FEATURE_LARGE_DNODE  2
 #define DS_FEATURE_ZSTD         4
-#define DS_FEATURE_ALL          7
+#define DS_FEATURE_LONGNAME     8
+#define DS_FEATURE_MICROZAP     16 /* large ones */
+#define DS_FEATURE_REDACTED     32 /* its values: guids of the snapshots that tell what was left out */
+#define DS_FEATURE_NUM          6
 
 struct dsl_dataset {
     dsl_pool_t *ds_pool;
@@ -197,6 +200,12 @@ void feature_add(dsl_pool_t *dp, const char *guid, int64_t delta, dmu_tx_t *tx);
 bool feature_enabled(dsl_pool_t *dp, const char *guid);
 uint32_t feature_ds_load(dsl_pool_t *dp, uint64_t dsobj);        /* DS_FEATURE_* keys of a dataset object */
 void feature_ds_set(dsl_pool_t *dp, uint64_t dsobj, uint32_t features, dmu_tx_t *tx);   /* add keys and count them */
+/* The same keys as another dataset object has, with their values. */
+void feature_ds_copy(dsl_pool_t *dp, uint64_t from, uint64_t to, uint32_t features, dmu_tx_t *tx);
+#define DS_FEATURE_VALUES 64
+/* The values of a key (at most DS_FEATURE_VALUES): 0 for most. ENOENT: dsobj has no such key. Setting: after feature_ds_set. */
+int feature_ds_values(dsl_pool_t *dp, uint64_t dsobj, uint32_t feature, uint64_t *v, uint64_t *n);
+void feature_ds_set_values(dsl_pool_t *dp, uint64_t dsobj, uint32_t feature, const uint64_t *v, uint64_t n, dmu_tx_t *tx);
 void feature_ds_clear(dsl_pool_t *dp, uint64_t dsobj, uint32_t features, dmu_tx_t *tx); /* the reverse; zapified stays */
 /* A dataset or directory object becomes a ZAP beside its bonus, for named values of its own (zap_* with that object); counted. */
 void feature_zapify(dsl_pool_t *dp, uint64_t object, dmu_tx_t *tx);

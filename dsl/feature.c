@@ -43,17 +43,18 @@ static const feature_t features[] = {
     {FEATURE_XXH3_128, false, true, false, 1, "XXH3 128-bit checksum of every block"},
     {FEATURE_ASYNC_DESTROY, true, true, true, 0, "Destroyed file systems are freed in the background"},
     {FEATURE_BOOKMARKS, true, true, true, 0, "Bookmarks: the birth times of snapshots that may be gone"},
+    {FEATURE_LONGNAME, false, true, false, 0, "Names of files of up to 1023 bytes"},
+    {FEATURE_LARGE_MICROZAP, true, true, false, 0, "Small directories in blocks larger than 128 KiB"},
+    {FEATURE_REDACTED_DATASETS, false, true, false, 0, "Datasets received without some of their contents"},
     {FEATURE_HOLE_BIRTH, false, false, false, 0, NULL},
     {"org.illumos:sha512", false, false, false, 0, NULL},
     {"com.datto:bookmark_v2", false, false, false, 0, NULL},
     {"com.datto:encryption", false, false, false, 0, NULL},
     {"com.delphix:redaction_bookmarks", false, false, false, 0, NULL},
-    {"com.delphix:redacted_datasets", false, false, false, 0, NULL},
     {"com.delphix:bookmark_written", false, false, false, 0, NULL},
     {"com.delphix:redaction_list_spill", false, false, false, 0, NULL},
     {"com.delphix:head_errlog", false, false, false, 0, NULL},
     {"com.klarasystems:vdev_zaps_v2", false, false, false, 0, NULL},
-    {"org.zfsonlinux:longname", false, false, false, 0, NULL},
     {"com.joyent:multi_vdev_crash_dump", false, false, false, 0, NULL},
     {"com.delphix:enabled_txg", true, true, false, 0, NULL},
     {"com.delphix:spacemap_v2", true, true, false, 0, NULL},
@@ -66,7 +67,11 @@ static const struct {
     {DS_FEATURE_LARGE_BLOCKS, FEATURE_LARGE_BLOCKS},
     {DS_FEATURE_LARGE_DNODE, FEATURE_LARGE_DNODE},
     {DS_FEATURE_ZSTD, FEATURE_ZSTD_COMPRESS},
+    {DS_FEATURE_LONGNAME, FEATURE_LONGNAME},
+    {DS_FEATURE_MICROZAP, FEATURE_LARGE_MICROZAP},
+    {DS_FEATURE_REDACTED, FEATURE_REDACTED_DATASETS},
 };
+_Static_assert(ARRAY_SIZE(ds_features) == DS_FEATURE_NUM, "a bit for each");
 
 static const feature_t *
 feature_find(const char *guid)
@@ -272,6 +277,43 @@ feature_ds_set(dsl_pool_t *dp, uint64_t dsobj, uint32_t bits, dmu_tx_t *tx)
         VERIFY0(zap_add(pool_mos(dp), dsobj, ds_features[i].guid, 8, 1, &zero, tx));
         feature_add(dp, ds_features[i].guid, 1, tx);
     }
+}
+
+static const char *
+ds_feature_guid(uint32_t bit)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(ds_features); i++)
+        if (ds_features[i].bit == bit)
+            return ds_features[i].guid;
+    return "";
+}
+
+int
+feature_ds_values(dsl_pool_t *dp, uint64_t dsobj, uint32_t bit, uint64_t *v, uint64_t *n)
+{
+    uint64_t size;
+    int err = feature_is_zapified(dp, dsobj) ? zap_length(pool_mos(dp), dsobj, ds_feature_guid(bit), &size, n) : ENOENT;
+
+    if (err == 0 && (size != sizeof(*v) || *n > DS_FEATURE_VALUES))
+        err = SET_ERROR(EINVAL);
+    return err != 0 ? err : zap_lookup(pool_mos(dp), dsobj, ds_feature_guid(bit), size, *n, v);
+}
+
+void
+feature_ds_set_values(dsl_pool_t *dp, uint64_t dsobj, uint32_t bit, const uint64_t *v, uint64_t n, dmu_tx_t *tx)
+{
+    if (n > 0 && n <= DS_FEATURE_VALUES)
+        VERIFY0(zap_update(pool_mos(dp), dsobj, ds_feature_guid(bit), sizeof(*v), n, v, tx));
+}
+
+void
+feature_ds_copy(dsl_pool_t *dp, uint64_t from, uint64_t to, uint32_t bits, dmu_tx_t *tx)
+{
+    uint64_t v[DS_FEATURE_VALUES], n;
+
+    feature_ds_set(dp, to, bits, tx);
+    if ((bits & DS_FEATURE_REDACTED) && feature_ds_values(dp, from, DS_FEATURE_REDACTED, v, &n) == 0)
+        feature_ds_set_values(dp, to, DS_FEATURE_REDACTED, v, n, tx);
 }
 
 void

@@ -89,6 +89,46 @@ cookie_create(dsl_pool_t *dp, const dmu_recv_args_t *args, const struct drr_begi
     return drc;
 }
 
+/* What BEGIN's list says: where a resuming stream goes on, and of what a redacted one was left out. */
+static int
+read_list(dmu_recv_cookie_t *drc, const nvlist_t *list)
+{
+    const uint64_t *guids;
+    uint32_t n;
+    int err;
+
+    if (nvlist_lookup_uint64_array(list, "redact_snaps", &guids, &n) == 0) {
+        drc->drc_nredact = MIN(n, DS_FEATURE_VALUES);
+        memcpy(drc->drc_redact, guids, drc->drc_nredact * sizeof(*guids));
+    }
+    if (!drc->drc_resuming)
+        return 0;
+    if ((err = nvlist_lookup_uint64(list, "resume_object", &drc->drc_resume.dr_object)) == 0)
+        err = nvlist_lookup_uint64(list, "resume_offset", &drc->drc_resume.dr_offset);
+    drc->drc_max_object = drc->drc_resume.dr_object;
+    return err;
+}
+
+static int
+read_payload(dmu_recv_cookie_t *drc, const uint8_t *payload, stream_error_t *se)
+{
+    uint32_t len = drc->drc_wire.drr_payloadlen;
+    nvlist_t *list;
+    int err;
+
+    if (!drc->drc_resuming && !(drc->drc_features & DMU_BACKUP_FEATURE_REDACTED))
+        return 0;
+    len = drc->drc_order.sd_swap ? __builtin_bswap32(len) : len;
+    if (payload == NULL)
+        list = nvlist_alloc();
+    else if (nvlist_unpack(payload, len, &list) != 0)
+        return stream_fail(se, SET_ERROR(EINVAL), 0, 0, "BEGIN: its list is damaged");
+    err = read_list(drc, list);
+    nvlist_free(list);
+    return err == 0 ? 0
+                    : stream_fail(se, SET_ERROR(EINVAL), 0, 0, "BEGIN does not say where the stream goes on");
+}
+
 /* BEGIN's list, and the header of the first record: what is wrong with them is found before anything changes. */
 static int
 start_stream(recv_begin_t *rb, const dmu_recv_args_t *args)
@@ -98,11 +138,8 @@ start_stream(recv_begin_t *rb, const dmu_recv_args_t *args)
     int err = stream_in_start(&drc->drc_in, args->rva_fd, args->rva_off, args->rva_cancel, rb->rb_se,
                               &drc->drc_wire, &payload);
 
-    if (err == 0) {
-        uint32_t len = drc->drc_wire.drr_payloadlen;
-        len = drc->drc_order.sd_swap ? __builtin_bswap32(len) : len;
-        err = recv_resume_payload(drc, payload, len, rb->rb_se);
-    }
+    if (err == 0)
+        err = read_payload(drc, payload, rb->rb_se);
     free(payload);
     return err;
 }

@@ -413,6 +413,22 @@ sync_dataset(recv_begin_t *rb, dmu_tx_t *tx)
     return sync_hidden(drc, tx);
 }
 
+/* What cannot be told by the blocks: a dataset says so itself, and its snapshots and clones do, and what is sent of them. */
+static void
+sync_features(dmu_recv_cookie_t *drc, dmu_tx_t *tx)
+{
+    dsl_dataset_t *ds = drc->drc_ds;
+    uint32_t bits = (drc->drc_features & DMU_BACKUP_FEATURE_LONGNAME ? DS_FEATURE_LONGNAME : 0) |
+                    (drc->drc_features & DMU_BACKUP_FEATURE_LARGE_MICROZAP ? DS_FEATURE_MICROZAP : 0) |
+                    (drc->drc_features & DMU_BACKUP_FEATURE_REDACTED ? DS_FEATURE_REDACTED : 0);
+
+    feature_ds_set(ds->ds_pool, ds->ds_object, bits & ~ds->ds_features, tx);
+    ds->ds_features |= bits;
+    if (bits & DS_FEATURE_REDACTED)
+        feature_ds_set_values(ds->ds_pool, ds->ds_object, DS_FEATURE_REDACTED, drc->drc_redact,
+                              drc->drc_nredact, tx);
+}
+
 void
 recv_begin_sync(void *arg, dmu_tx_t *tx)
 {
@@ -421,6 +437,7 @@ recv_begin_sync(void *arg, dmu_tx_t *tx)
 
     drc->drc_ds = sync_dataset(rb, tx);
     VERIFY(dsl_dataset_tryown(drc->drc_ds, drc));
+    sync_features(drc, tx);
     if (drc->drc_resumable && !drc->drc_resuming)
         recv_resume_init(drc, tx);
 }

@@ -44,6 +44,7 @@ struct dmu_recv_cookie {
     bool drc_resumable;      /* a failure keeps what is there */
     bool drc_resuming;       /* the stream goes on from what was kept */
     dsl_resume_t drc_resume; /* where: from BEGIN's list */
+    uint64_t drc_redact[DS_FEATURE_VALUES], drc_nredact; /* likewise: snapshots that tell what is left out */
     nvlist_t *drc_props;     /* -o; or NULL */
     char drc_tofs[ZFS_MAX_DATASET_NAME_LEN];
     char drc_tosnap[ZFS_MAX_DATASET_NAME_LEN];
@@ -83,7 +84,6 @@ void recv_cookie_free(dmu_recv_cookie_t *drc);
 void recv_resume_init(dmu_recv_cookie_t *drc, dmu_tx_t *tx);            /* nothing yet: object 1, offset 0 */
 void recv_resume_clear(dsl_dataset_t *ds, dmu_tx_t *tx);                /* no longer partly received */
 int recv_resume_load(dsl_pool_t *dp, uint64_t dsobj, dsl_resume_t *dr); /* ENOENT: it is not */
-int recv_resume_payload(dmu_recv_cookie_t *drc, const uint8_t *payload, size_t len, stream_error_t *se);
 /* tx has written up to here: what the disk says of it shall be that, too. */
 void recv_resume_note(dmu_recv_cookie_t *drc, uint64_t object, uint64_t offset, dmu_tx_t *tx);
 

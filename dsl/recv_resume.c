@@ -145,27 +145,6 @@ recv_resume_note(dmu_recv_cookie_t *drc, uint64_t object, uint64_t offset, dmu_t
     *rn = (recv_note_t){drc->drc_ds, txg, object, offset, drc->drc_bytes};
 }
 
-/* ---- BEGIN's list ---- */
-
-int
-recv_resume_payload(dmu_recv_cookie_t *drc, const uint8_t *payload, size_t len, stream_error_t *se)
-{
-    nvlist_t *list;
-    int err;
-
-    if (!drc->drc_resuming)
-        return 0;
-    err = payload != NULL ? nvlist_unpack(payload, len, &list) : SET_ERROR(EINVAL);
-    if (err == 0) {
-        if ((err = nvlist_lookup_uint64(list, "resume_object", &drc->drc_resume.dr_object)) == 0)
-            err = nvlist_lookup_uint64(list, "resume_offset", &drc->drc_resume.dr_offset);
-        nvlist_free(list);
-    }
-    drc->drc_max_object = drc->drc_resume.dr_object;
-    return err == 0 ? 0
-                    : stream_fail(se, SET_ERROR(EINVAL), 0, 0, "BEGIN does not say where the stream goes on");
-}
-
 /* ---- tokens ---- */
 
 /* The first word of a Fletcher-4; what is left of a word at the end does not count. */

@@ -203,22 +203,31 @@ source_begin(dsl_pool_t *dp, send_source_t *ss, uint32_t flags)
     return 0;
 }
 
-/* A stream that starts in the middle says where. Native, as every release has it. */
+/* A stream that starts in the middle says where; one of a dataset that is not whole says so. Native, as every release has it. */
 static void
-source_resume(send_source_t *ss, const dmu_send_args_t *args)
+source_list(dsl_pool_t *dp, send_source_t *ss, const dmu_send_args_t *args)
 {
-    nvlist_t *list;
+    uint64_t *features = &ss->ss_begin.drr_u.drr_begin.drr_versioninfo, guids[DS_FEATURE_VALUES], nguids;
+    nvlist_t *list = nvlist_alloc();
     size_t n;
 
-    if (args->dsa_resumeobj == 0)
-        return;
-    list = nvlist_alloc();
-    nvlist_add_uint64(list, "resume_object", args->dsa_resumeobj);
-    nvlist_add_uint64(list, "resume_offset", args->dsa_resumeoff);
-    nvlist_pack(list, NV_ENCODE_NATIVE, &ss->ss_list, &n);
+    rw_enter_read(&dp->dp_config_lock);
+    bool redacted = feature_ds_values(dp, dsl_dataset_obj(ss->ss_ds), DS_FEATURE_REDACTED, guids, &nguids) == 0;
+    rw_exit(&dp->dp_config_lock);
+    if (redacted) {
+        nvlist_add_uint64_array(list, "redact_snaps", guids, (uint32_t)nguids);
+        *features |= DMU_VERSIONINFO(0, DMU_BACKUP_FEATURE_REDACTED);
+    }
+    if (args->dsa_resumeobj != 0) {
+        nvlist_add_uint64(list, "resume_object", args->dsa_resumeobj);
+        nvlist_add_uint64(list, "resume_offset", args->dsa_resumeoff);
+        *features |= DMU_VERSIONINFO(0, DMU_BACKUP_FEATURE_RESUMING);
+    }
+    if (!nvlist_empty(list)) {
+        nvlist_pack(list, NV_ENCODE_NATIVE, &ss->ss_list, &n);
+        ss->ss_begin.drr_payloadlen = (uint32_t)n;
+    }
     nvlist_free(list);
-    ss->ss_begin.drr_payloadlen = (uint32_t)n;
-    ss->ss_begin.drr_u.drr_begin.drr_versioninfo |= DMU_VERSIONINFO(0, DMU_BACKUP_FEATURE_RESUMING);
 }
 
 /* ---- holding ---- */
@@ -240,7 +249,7 @@ hold_snapshot(dsl_pool_t *dp, const dmu_send_args_t *args, send_source_t *ss)
     if (err == 0)
         err = source_begin(dp, ss, args->dsa_flags);
     if (err == 0)
-        source_resume(ss, args);
+        source_list(dp, ss, args);
     return err == 0 ? 0 : (send_source_rele(ss), err);
 }
 

@@ -66,7 +66,7 @@ snapshot_object(dsl_dataset_t *ds, uint64_t crtxg, dmu_tx_t *tx)
     p->ds_flags |= DS_FLAG_UNIQUE_ACCURATE;
     p->ds_next_clones_obj = p->ds_props_obj = p->ds_userrefs_obj = 0;
     dmu_buf_rele(db);
-    feature_ds_set(ds->ds_pool, object, ds->ds_features, tx);
+    feature_ds_copy(ds->ds_pool, ds->ds_object, object, ds->ds_features, tx);
     return object;
 }
 
