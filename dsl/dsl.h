@@ -73,6 +73,8 @@ void dsl_pool_space(dsl_pool_t *dp, uint64_t *avail, uint64_t *used);
 void dsl_pool_freeing(dsl_pool_t *dp, uint64_t *freeing, uint64_t *leaked);
 bool dsl_pool_is_compat(dsl_pool_t *dp);
 bool dsl_feature_active(dsl_pool_t *dp, const char *guid);
+/* The features known here, one a call (cursor starts at 0; NULL ends): its name without the organisation, and "disabled", "enabled", "active". */
+const char *dsl_feature_next(dsl_pool_t *dp, size_t *cursor, const char **state);
 
 /* ---------------------------------------------------------------- synctask.c ---- */
 

@@ -166,6 +166,20 @@ dsl_feature_active(dsl_pool_t *dp, const char *guid)
     return active;
 }
 
+const char *
+dsl_feature_next(dsl_pool_t *dp, size_t *cursor, const char **state)
+{
+    if (*cursor >= ARRAY_SIZE(features))
+        return NULL;
+    const char *guid = features[(*cursor)++].f_guid;
+    uint64_t count = 0;
+    rw_enter_read(&dp->dp_config_lock);
+    int err = feature_get(dp, guid, &count);
+    rw_exit(&dp->dp_config_lock);
+    *state = err != 0 ? "disabled" : count > 0 ? "active" : "enabled";
+    return strchr(guid, ':') + 1;
+}
+
 /* A feature that the pool did not have yet is enabled by its first use. */
 void
 feature_add(dsl_pool_t *dp, const char *guid, int64_t delta, dmu_tx_t *tx)

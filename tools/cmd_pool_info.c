@@ -19,6 +19,21 @@ pool_health(dsl_pool_t *dp)
     return spa_suspended(dsl_pool_spa(dp)) != 0 ? "SUSPENDED" : "ONLINE";
 }
 
+/* "feature@NAME" */
+static bool
+feature_value(dsl_pool_t *dp, const char *prop, char *buf, size_t n)
+{
+    const char *name, *state;
+    size_t cursor = 0;
+    while ((name = dsl_feature_next(dp, &cursor, &state)) != NULL) {
+        if (strcmp(prop + strlen("feature@"), name) == 0) {
+            snprintf(buf, n, "%s", state);
+            return true;
+        }
+    }
+    return false;
+}
+
 /* False: no such property. */
 static bool
 pool_value(dsl_pool_t *dp, const char *prop, bool exact, char *buf, size_t n)
@@ -27,6 +42,8 @@ pool_value(dsl_pool_t *dp, const char *prop, bool exact, char *buf, size_t n)
     uint64_t size = spa_total_space(spa), alloc = spa_alloc_space(spa) + spa_deferred_space(spa);
     char b[16];
     uint64_t bytes = UINT64_MAX, other;
+    if (strncmp(prop, "feature@", 8) == 0)
+        return feature_value(dp, prop, buf, n);
     if (strcmp(prop, "name") == 0)
         snprintf(buf, n, "%s", dsl_pool_name(dp));
     else if (strcmp(prop, "size") == 0)
@@ -148,6 +165,29 @@ typedef struct pool_get {
     const char *pg_props, *pg_fields;
 } pool_get_t;
 
+static void
+get_row(table_t *t, dsl_pool_t *dp, const char *prefix, const char *prop, const char *value, const char *source)
+{
+    table_cell(t, "%s", dsl_pool_name(dp));
+    table_cell(t, "%s%s", prefix, prop);
+    table_cell(t, "%s", value);
+    table_cell(t, "%s", source);
+}
+
+static void
+get_all(table_t *t, dsl_pool_t *dp, bool exact)
+{
+    const char *name, *state;
+    char v[NAMELEN];
+    size_t cursor = 0;
+    for (size_t i = 1; i < ARRAY_SIZE(pool_props); i++) {
+        (void)pool_value(dp, pool_props[i], exact, v, sizeof(v));
+        get_row(t, dp, "", pool_props[i], v, "-");
+    }
+    while ((name = dsl_feature_next(dp, &cursor, &state)) != NULL)
+        get_row(t, dp, "feature@", name, state, "local");
+}
+
 static int
 get_one(cmd_env_t *env, dsl_pool_t *dp, void *arg)
 {
@@ -160,21 +200,13 @@ get_one(cmd_env_t *env, dsl_pool_t *dp, void *arg)
     table_head(t, 2, "VALUE", false);
     table_head(t, 3, "SOURCE", false);
     int code = 0;
-    for (size_t i = 1; all && i < ARRAY_SIZE(pool_props); i++) {
-        (void)pool_value(dp, pool_props[i], pg->pg_exact, v, sizeof(v));
-        table_cell(t, "%s", dsl_pool_name(dp));
-        table_cell(t, "%s", pool_props[i]);
-        table_cell(t, "%s", v);
-        table_cell(t, "-");
-    }
+    if (all)
+        get_all(t, dp, pg->pg_exact);
     for (const char *p = pg->pg_props; !all && *p != '\0' && code == 0; p += strcspn(p, ","), p += *p == ',') {
         snprintf(prop, sizeof(prop), "%.*s", (int)strcspn(p, ","), p);
         if (!pool_value(dp, prop, pg->pg_exact, v, sizeof(v)))
             code = usage_error(env, "pool get", "bad property list: invalid property '%s'", prop);
-        table_cell(t, "%s", dsl_pool_name(dp));
-        table_cell(t, "%s", prop);
-        table_cell(t, "%s", v);
-        table_cell(t, "-");
+        get_row(t, dp, "", prop, v, strchr(prop, '@') != NULL ? "local" : "-");
     }
     if (code == 0 && pg->pg_fields == NULL)
         table_print(t, env->out);

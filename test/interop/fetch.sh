@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Fetches the programs other people wrote (zdb, zstream, zfs-fuse) into build/peers/ without installing them.
+# Fetches the programs other people wrote (zdb, zstream, zfs-fuse, syncoid) into build/peers/ without installing them.
 #
 # apt downloads with a source list and state folders of our own, so the system's are not touched and no root is
 # needed. The archive's address is the one this machine already uses.
@@ -9,7 +9,8 @@ top=$(cd "$(dirname "$0")/../.." && pwd)
 peers=${PEERS:-$top/build/peers}
 openzfs=(zfsutils-linux libzpool6linux libzfs6linux libnvpair3linux libuutil3linux)
 zfsfuse=(zfs-fuse libfuse2 libtirpc3 libaio1)
-stamp=$peers/.done-${openzfs[*]}-${zfsfuse[*]}
+syncoid=(sanoid libcapture-tiny-perl)
+stamp=$peers/.done-${openzfs[*]}-${zfsfuse[*]}-${syncoid[*]}
 stamp=${stamp// /,}
 
 [ -e "$stamp" ] && exit 0
@@ -34,14 +35,15 @@ opts=(-qq -o "Dir::Etc::sourcelist=$work/sources.list" -o Dir::Etc::sourceparts=
     -o "Dir::State::Lists=$work/lists" -o "Dir::Cache=$work/cache" -o APT::Sandbox::User=root
     -o Acquire::Retries=3 -o Acquire::Languages=none -o Debug::NoLocking=1)
 timeout 300 apt-get "${opts[@]}" update
-(cd "$work/debs" && timeout 300 apt-get "${opts[@]}" download "${openzfs[@]}" "${zfsfuse[@]}")
+(cd "$work/debs" && timeout 300 apt-get "${opts[@]}" download "${openzfs[@]}" "${zfsfuse[@]}" "${syncoid[@]}")
 
 for deb in "$work"/debs/*.deb; do
     case $deb in
+    */sanoid_* | */libcapture-tiny-perl_*) dpkg -x "$deb" "$work/syncoid" ;;
     */zfs-fuse_* | */libfuse2_* | */libtirpc3_* | */libaio1_*) dpkg -x "$deb" "$work/zfs-fuse" ;;
     *) dpkg -x "$deb" "$work/openzfs" ;;
     esac
 done
-rm -rf "$peers/openzfs" "$peers/zfs-fuse"
-mv "$work/openzfs" "$work/zfs-fuse" "$peers/"
+rm -rf "$peers/openzfs" "$peers/zfs-fuse" "$peers/syncoid"
+mv "$work/openzfs" "$work/zfs-fuse" "$work/syncoid" "$peers/"
 touch "$stamp"

@@ -109,7 +109,7 @@ trap 'exit 143' TERM HUP
 
 # ---- what a test needs ----------------------------------------------------------------------------------------------
 
-# need THING...: zdb, zstream, zfs-fuse, fuse, root, cowbird; the test is skipped when one cannot be had.
+# need THING...: zdb, zstream, zfs-fuse, syncoid, fuse, root, cowbird; the test is skipped when one cannot be had.
 need() {
     local thing
     for thing; do
@@ -117,7 +117,7 @@ need() {
         cowbird) [ -x "$COWBIRD" ] || { not_ok "no $COWBIRD: run make first"; finish; } ;;
         fuse) [ -w /dev/fuse ] || skip "/dev/fuse is missing, so nothing can be mounted here" ;;
         root) [ "$(id -u)" = 0 ] || as_root ;;
-        zdb | zstream | zfs-fuse)
+        zdb | zstream | zfs-fuse | syncoid)
             "$TOP/test/interop/fetch.sh" >"$T/fetch.log" 2>&1 ||
                 skip "$thing could not be fetched: $(tail -n 1 "$T/fetch.log")"
             ;;
