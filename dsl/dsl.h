@@ -131,6 +131,7 @@ typedef struct dsl_stats {
     uint64_t dst_guid, dst_creation, dst_createtxg;
     uint64_t dst_used, dst_avail, dst_referenced, dst_lreferenced, dst_unique;
     uint64_t dst_usedby[DD_USED_NUM];
+    uint64_t dst_usedbychildren; /* with what is reserved for them */
     uint64_t dst_logicalused, dst_written;
     uint64_t dst_compressratio, dst_refcompressratio; /* in 1/100 */
     uint64_t dst_quota, dst_reserved;

@@ -71,6 +71,7 @@ stats_head(dsl_dataset_t *ds, const dsl_dataset_phys_t *p, dsl_stats_t *st)
             MIN(st->dst_avail,
                 ds->ds_refquota > p->ds_referenced_bytes ? ds->ds_refquota - p->ds_referenced_bytes : 0);
     memcpy(st->dst_usedby, d.dd_used_breakdown, sizeof(st->dst_usedby));
+    st->dst_usedbychildren = d.dd_used_breakdown[DD_USED_CHILD] + d.dd_used_breakdown[DD_USED_CHILD_RSRV];
     st->dst_logicalused = d.dd_uncompressed_bytes;
     st->dst_compressratio = ratio(d.dd_uncompressed_bytes, d.dd_compressed_bytes);
     st->dst_quota = d.dd_quota;

@@ -35,7 +35,7 @@ static const native_t natives[] = {
     {"guid", NULL, ALL | BOOK, COUNT, ST(dst_guid), true},
     {"usedbysnapshots", "usedsnap", HEADS, BYTES, USEDBY(DD_USED_SNAP), true},
     {"usedbydataset", "usedds", HEADS, BYTES, USEDBY(DD_USED_HEAD), true},
-    {"usedbychildren", "usedchild", HEADS, BYTES, USEDBY(DD_USED_CHILD), true},
+    {"usedbychildren", "usedchild", HEADS, BYTES, ST(dst_usedbychildren), true},
     {"usedbyrefreservation", "usedrefreserv", HEADS, BYTES, USEDBY(DD_USED_REFRSRV), true},
     {"objsetid", NULL, ALL, COUNT, ST(dst_dsobj), true},
     {"refcompressratio", NULL, ALL, RATIO, ST(dst_refcompressratio), true},

@@ -84,6 +84,7 @@ prints "get" "30M	local" cowbird get -H -o value,source quota tank/q
 prints "used: all that is promised" "8388608" cowbird get -Hp -o value used tank/q
 says "create with too much" 1 "out of space" cowbird create -o reservation=4G tank/w
 says "bad number" 1 "bad numeric value" cowbird set quota=many tank/a
+prints "the parts are the whole" "ok" sh -c "'$COWBIRD' list -H -p -o used,usedsnap,usedds,usedrefreserv,usedchild tank | awk '{ print \$1 == \$2 + \$3 + \$4 + \$5 ? \"ok\" : \$0 }'"
 opened
 check "df" sh -c "[ \$(df -k --output=size '$T/tank/a' | tail -1) = 10240 ]"
 head -c 14M /dev/urandom >"$T/tank/a/big" 2>"$T/.err"
