@@ -50,7 +50,8 @@ volume_check(const nvlist_t *props)
 void
 volume_init_sync(objset_t *os, const nvlist_t *props, dmu_tx_t *tx)
 {
-    VERIFY0(dmu_object_claim(os, ZVOL_OBJ, DMU_OT_ZVOL, (uint32_t)volblocksize_of(props), DMU_OT_NONE, 0, 0, tx));
+    VERIFY0(
+        dmu_object_claim(os, ZVOL_OBJ, DMU_OT_ZVOL, (uint32_t)volblocksize_of(props), DMU_OT_NONE, 0, 0, tx));
     VERIFY0(zap_create_claim(os, ZVOL_ZAP_OBJ, DMU_OT_ZVOL_PROP, DMU_OT_NONE, 0, tx));
     VERIFY0(zap_add_u64(os, ZVOL_ZAP_OBJ, ZVOL_KEY_SIZE, prop_value(props, "volsize"), tx));
 }

@@ -17,6 +17,7 @@
 static const zpl_cred_t cred = {.zc_uid = 1000, .zc_gid = 100, .zc_umask = 022};
 static faultdisk_t *fd;
 static dsl_pool_t *dp;
+static const char *version = "5"; /* of the pool's root */
 
 static void
 quiet(int level, const char *line)
@@ -33,7 +34,18 @@ setup(void)
     dsl_set_objset_init(zpl_objset_init);
     fd = faultdisk_create(256 * MIB);
     disk = faultdisk_disk(fd);
+    nvlist_t *props = nvlist_alloc();
+    nvlist_add_string(props, "version", version);
+    args.pca_fsprops = props;
     OK(dsl_pool_create(&disk, &args, &dp));
+    nvlist_free(props);
+}
+
+static void
+setup_4(void)
+{
+    version = "4";
+    setup();
 }
 
 static void
@@ -287,11 +299,11 @@ main(void)
                  {"crash", test_crash}};
     Suite *s = suite_create("zpl_mount");
 
-    for (size_t i = 0; i < ARRAY_SIZE(tests); i++) {
-        TCase *tc = tcase_create(tests[i].name);
-        tcase_add_checked_fixture(tc, setup, teardown);
+    for (size_t i = 0; i < 2 * ARRAY_SIZE(tests); i++) {
+        TCase *tc = tcase_create(tests[i / 2].name);
+        tcase_add_checked_fixture(tc, i % 2 == 0 ? setup : setup_4, teardown);
         tcase_set_timeout(tc, 60);
-        tcase_add_test(tc, tests[i].t);
+        tcase_add_test(tc, tests[i / 2].t);
         suite_add_tcase(s, tc);
     }
     SRunner *sr = srunner_create(s);

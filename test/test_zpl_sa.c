@@ -77,7 +77,8 @@ END_TEST
 /* A list of xattrs that grows and shrinks through bonus, spill block and directory, each state synced or not. */
 START_TEST(test_spill)
 {
-    static const size_t lens[] = {1, 20, 60, 100, 140, 600, 5000, 32768, 65000, 100, 32768, 1, 32769, 40000, 3};
+    static const size_t lens[] = {1,     20,  60,    100, 140,   600,   5000, 32768,
+                                  65000, 100, 32768, 1,   32769, 40000, 3};
     znode_t *zp = mk(root, "f", S_IFREG | 0644);
     uint8_t *buf = xmalloc(70000);
 
