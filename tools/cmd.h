@@ -175,7 +175,7 @@ typedef struct row_spec {
 void row_write(FILE *f, const char *const *fields, int n);
 size_t rows_to_table(char *text, const row_spec_t *rs, table_t *t); /* lines of row_write, sorted; their number */
 typedef struct gather {
-    char **ga_argv; /* of the command: ga_argv[0] its name */
+    char **ga_argv; /* of the command, ga_argv[0] its name: lines are wanted; NULL: what it prints, as it is */
     int ga_noperands;
     int (*ga_fn)(cmd_env_t *env, dsl_pool_t *dp, int n, char **operands, FILE *rows, void *arg);
     void *ga_arg;

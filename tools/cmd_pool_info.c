@@ -91,51 +91,114 @@ pool_value(dsl_pool_t *dp, const char *prop, bool exact, char *buf, size_t n)
 /* ---- list ---- */
 
 typedef struct pool_list {
-    bool pl_script, pl_exact;
-    char *pl_columns;
+    bool pl_script, pl_exact, pl_lines; /* -H -p -Z */
+    char *pl_columns[MAX_COLUMNS];
+    int pl_count;
 } pool_list_t;
 
 static const title_t pool_titles[] = {{"allocated", "ALLOC"}, {"checkpoint", "CKPOINT"}, {"expandsize", "EXPANDSZ"},
                                       {"fragmentation", "FRAG"}, {"capacity", "CAP"}, {"dedupratio", "DEDUP"}, {NULL, NULL}};
 
+/* A known one, or a feature's state ("feature@NAME": the pool says whether it knows it). */
+static bool
+pool_column_known(const char *prop)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(pool_props); i++) {
+        if (strcmp(pool_props[i], prop) == 0)
+            return true;
+    }
+    return strcmp(prop, "frag") == 0 || strncmp(prop, "feature@", 8) == 0;
+}
+
 static int
-list_one(cmd_env_t *env, dsl_pool_t *dp, void *arg)
+list_columns(cmd_env_t *env, pool_list_t *pl, char *text)
+{
+    char *save;
+    for (char *p = strtok_r(text, ",", &save); p != NULL; p = strtok_r(NULL, ",", &save)) {
+        if (!pool_column_known(p))
+            return usage_error(env, "pool list", "bad property list: invalid property '%s'", p);
+        if (pl->pl_count == MAX_COLUMNS)
+            return usage_error(env, "pool list", "too many properties");
+        pl->pl_columns[pl->pl_count++] = p;
+    }
+    return pl->pl_count > 0 ? 0 : usage_error(env, "pool list", "missing property");
+}
+
+static int
+list_one(cmd_env_t *env, dsl_pool_t *dp, int n, char **operands, FILE *rows, void *arg)
 {
     const pool_list_t *pl = arg;
-    char *text = xstrdup(pl->pl_columns), *save, titles[32][TITLE_MAX], v[NAMELEN];
-    char *cols[32];
-    int n = 0, code = 0;
-    for (char *p = strtok_r(text, ",", &save); p != NULL && n < 32; p = strtok_r(NULL, ",", &save))
-        cols[n++] = p;
-    table_t *t = table_new(MAX(n, 1), pl->pl_script);
-    for (int i = 0; i < n; i++) {
-        table_head(t, i, column_title(pool_titles, cols[i], titles[i]), strcmp(cols[i], "name") != 0 && strcmp(cols[i], "altroot") != 0);
-        if (pool_value(dp, cols[i], pl->pl_exact, v, sizeof(v)))
-            table_cell(t, "%s", v);
-        else
-            code = usage_error(env, "pool list", "bad property list: invalid property '%s'", cols[i]);
+    const char *fields[ROW_FIELDS] = {dsl_pool_name(dp), "0"};
+    char v[MAX_COLUMNS][NAMELEN];
+    for (int i = 0; i < pl->pl_count; i++) {
+        if (!pool_value(dp, pl->pl_columns[i], pl->pl_exact, v[i], sizeof(v[i])))
+            strcpy(v[i], "-");
+        fields[2 + i] = v[i];
     }
-    if (code == 0)
-        table_print(t, env->out);
-    free(text);
-    return code;
+    row_write(rows, fields, 2 + pl->pl_count);
+    return 0;
+}
+
+static void
+list_table(cmd_env_t *env, const pool_list_t *pl, char *text, bool complete)
+{
+    char titles[MAX_COLUMNS][TITLE_MAX];
+    row_spec_t rs = {.rs_cells = pl->pl_count};
+    table_t *t = table_new(pl->pl_count, pl->pl_script);
+    for (int i = 0; i < pl->pl_count; i++) {
+        const char *col = pl->pl_columns[i];
+        table_head(t, i, column_title(pool_titles, col, titles[i]), strcmp(col, "name") != 0 && strcmp(col, "altroot") != 0);
+    }
+    if (rows_to_table(text, &rs, t) == 0 && complete && !pl->pl_script)
+        fprintf(env->err, "no pools available\n");
+    table_print(t, env->out);
+}
+
+static int
+pools_only(cmd_env_t *env, int n, char **operands)
+{
+    for (int i = 0; i < n; i++) {
+        if (strpbrk(operands[i], "/@#") != NULL)
+            return failx(env, "cannot open '%s': not a pool", operands[i]);
+    }
+    return 0;
+}
+
+typedef struct each {
+    int (*ea_fn)(cmd_env_t *env, dsl_pool_t *dp, void *arg);
+    void *ea_arg;
+} each_t;
+
+static int
+each_one(cmd_env_t *env, dsl_pool_t *dp, int n, char **operands, FILE *rows, void *arg)
+{
+    const each_t *ea = arg;
+    return ea->ea_fn(env, dp, ea->ea_arg);
 }
 
 int
 pool_each_operand(cmd_env_t *env, int n, char **operands, int (*fn)(cmd_env_t *env, dsl_pool_t *dp, void *arg), void *arg)
 {
-    if (n == 0)
-        return env_each_pool(env, ENV_RDONLY, fn, arg);
-    int code = 0;
-    for (int i = 0; i < n; i++) {
-        dsl_pool_t *dp;
-        int one = 1;
-        if (strpbrk(operands[i], "/@") != NULL)
-            (void)failx(env, "cannot open '%s': not a pool", operands[i]);
-        else if (env_pool(env, operands[i], ENV_RDONLY, &dp) == 0)
-            one = fn(env, dp, arg);
-        code = MAX(code, one);
-    }
+    each_t ea = {fn, arg};
+    gather_t ga = {.ga_fn = each_one, .ga_arg = &ea, .ga_rows = env->out};
+    int code = pools_only(env, n, operands);
+    return code != 0 ? code : rows_gather(env, &ga, n, operands);
+}
+
+static int
+list_run(cmd_env_t *env, const pool_list_t *pl, char **argv, int n, char **operands)
+{
+    gather_t ga = {.ga_argv = argv, .ga_fn = list_one, .ga_arg = (void *)pl, .ga_rows = env->out};
+    char *text = NULL;
+    size_t size;
+    int code = pools_only(env, n, operands);
+    if (code != 0 || pl->pl_lines)
+        return code != 0 ? code : rows_gather(env, &ga, n, operands);
+    ga.ga_rows = open_memstream(&text, &size);
+    code = rows_gather(env, &ga, n, operands);
+    fclose(ga.ga_rows);
+    list_table(env, pl, text, code == 0);
+    free(text);
     return code;
 }
 
@@ -143,19 +206,27 @@ int
 cmd_pool_list(cmd_env_t *env, int argc, char **argv)
 {
     opt_t o = {.o_argc = argc, .o_argv = argv};
-    pool_list_t pl = {.pl_columns = (char *)"name,size,allocated,free,checkpoint,expandsize,fragmentation,capacity,dedupratio,health,altroot"};
+    const char *given = "name,size,allocated,free,checkpoint,expandsize,fragmentation,capacity,dedupratio,health,altroot";
+    pool_list_t pl = {.pl_count = 0};
     int c;
-    while ((c = opt_next(&o, "Hpo:vPL")) != -1) {
+    while ((c = opt_next(&o, "Hpo:vPLZ")) != -1) {
         if (c == 'H')
             pl.pl_script = true;
         else if (c == 'p')
             pl.pl_exact = true;
+        else if (c == 'Z')
+            pl.pl_lines = true;
         else if (c == 'o')
-            pl.pl_columns = (char *)o.o_arg;
+            given = o.o_arg;
         else if (c == '?')
             return opt_bad(env, "pool list", &o);
     }
-    return pool_each_operand(env, argc - o.o_ind, argv + o.o_ind, list_one, &pl);
+    char *text = xstrdup(given);
+    int code = list_columns(env, &pl, text);
+    if (code == 0)
+        code = list_run(env, &pl, argv, argc - o.o_ind, argv + o.o_ind);
+    free(text);
+    return code;
 }
 
 /* ---- get ---- */

@@ -113,7 +113,7 @@ rows_to_table(char *text, const row_spec_t *rs, table_t *t)
 
 /* ---- from every pool ---- */
 
-/* The command line for one pool's daemon: the same, with -Z, and only that pool's operands. */
+/* The command line for one pool's daemon: the same, with -Z where lines are wanted, and only that pool's operands. */
 static int
 gather_daemon(cmd_env_t *env, const gather_t *ga, const char *pool, int n, char **operands, int *code)
 {

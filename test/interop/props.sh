@@ -50,6 +50,9 @@ check "list: nothing before the refusal" sh -c "[ -z \"\$('$COWBIRD' list -o nam
 says "list: one is missing, the other is shown" 1 "tank/b" cowbird list -o name tank/b tank/none
 says "list: no such pool" 1 "cannot open 'none/x'" cowbird list none/x tank
 says "list: none of this type" 0 "no datasets available" cowbird list -t volume
+prints "pool list: one table" "pond tank" sh -c "'$COWBIRD' pool list -H -o name | paste -sd ' '"
+prints "pool list: two named" "tank" sh -c "'$COWBIRD' pool list -o name tank pond | tail -1"
+says "pool status: two named" 0 "pond" cowbird pool status tank pond
 says "get: unknown source" 2 "invalid source 'cat'" cowbird get -s cat all tank
 says "get: unknown field" 2 "invalid column name 'cat'" cowbird get -o cat all tank
 
