@@ -347,11 +347,12 @@ put_list(nvlist_t *into, const char *name, nvlist_t *list)
 static bool
 is_described(const package_t *pk, package_fs_t *pf, const package_snap_t *ps)
 {
-    const package_snap_t *from = package_find_snap(pf, pk->pk_from);
-
     if (pk->pk_args->dpa_replicate || ps == &pf->pf_snaps[pf->pf_nsnaps - 1])
         return true;
-    return pk->pk_args->dpa_intermediate && (from == NULL || ps > from);
+    if (!pk->pk_args->dpa_intermediate)
+        return false;
+    const package_snap_t *from = package_find_snap(pf, pk->pk_from);
+    return from == NULL || ps > from;
 }
 
 static void

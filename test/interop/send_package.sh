@@ -109,6 +109,10 @@ check "send -nv: the total" grep -q "^total estimated size is " "$T/said"
 cowbird send -nP -R tank/top@b >"$T/said" 2>&1
 check "send -nP: full" grep -qP "^full\ttank/top/x@a\t[0-9]+$" "$T/said"
 check "send -nP: incremental" grep -qP "^incremental\ta\ttank/top/x@b\t[0-9]+$" "$T/said"
+head -c 20000000 /dev/urandom >"$T/tank/top/noise"
+quiet "snapshot" cowbird snapshot tank/top@noise
+cowbird send -v tank/top@noise 2>"$T/said" | (sleep 2.5; cat >/dev/null)
+check "send -v: a line a second" grep -qE '^[0-9]{2}:[0-9]{2}:[0-9]{2} +[0-9.]+[KMG] +tank/top@noise$' "$T/said"
 cowbird unmount tank
 cowbird -f "$T/tank.img" send -R tank/top@b >"$T/unmounted.zs" 2>"$T/.out"
 check "unmounted: the same package" cmp "$T/unmounted.zs" "$T/R.zs"
