@@ -18,11 +18,11 @@
 #include "replaymodel.h"
 #include "streampool.h"
 
-#define OK(x)     ck_assert_int_eq((x), 0)
-#define DISK      (96ULL << 20)
-#define SEQUENCES 80
-#define STEPS     260
-#define USER_PROP "replay:note"
+#define OK(x)      ck_assert_int_eq((x), 0)
+#define DISK       (96ULL << 20)
+#define SEQUENCES  80
+#define STEPS      260
+#define USER_PROP  "replay:note"
 #define ZNODE_SIZE 264
 #define ZNODE_GEN  64
 
@@ -35,9 +35,9 @@ typedef struct side {
 typedef struct replay {
     side_t rp_side[2];
     uint64_t rp_rng;
-    int rp_name;       /* the next free one */
+    int rp_name; /* the next free one */
     bool rp_talk;
-    uint64_t rp_done;  /* operations that changed something */
+    uint64_t rp_done; /* operations that changed something */
     uint64_t rp_refused;
 } replay_t;
 
@@ -69,8 +69,7 @@ say(replay_t *r, const char *fmt, ...)
 }
 
 /* Pool and model agree about what came of it. */
-static bool
-agree(replay_t *r, int got, int want, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+static bool agree(replay_t *r, int got, int want, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 static bool
 agree(replay_t *r, int got, int want, const char *fmt, ...)
 {
@@ -81,7 +80,8 @@ agree(replay_t *r, int got, int want, const char *fmt, ...)
     vsnprintf(text, sizeof(text), fmt, ap);
     va_end(ap);
     say(r, "%s: %s", text, got == 0 ? "ok" : cowbird_strerror(got));
-    ck_assert_msg(got == want, "seed %lu: %s: the pool says %s, the model %s", (unsigned long)*the_seed, text, cowbird_strerror(got), cowbird_strerror(want));
+    ck_assert_msg(got == want, "seed %lu: %s: the pool says %s, the model %s", (unsigned long)*the_seed, text,
+                  cowbird_strerror(got), cowbird_strerror(want));
     if (got == 0)
         r->rp_done++;
     else
@@ -171,7 +171,8 @@ new_object(replay_t *r, objset_t *os, rm_object_t *ro, uint32_t blksz, dmu_tx_t 
     memset(ro, 0, sizeof(*ro));
     ro->ro_blksz = blksz;
     ro->ro_gen = (uint64_t)++r->rp_name;
-    OK(dmu_object_alloc(os, DMU_OT_PLAIN_FILE_CONTENTS, blksz, DMU_OT_ZNODE, ZNODE_SIZE, 0, tx, &ro->ro_object));
+    OK(dmu_object_alloc(os, DMU_OT_PLAIN_FILE_CONTENTS, blksz, DMU_OT_ZNODE, ZNODE_SIZE, 0, tx,
+                        &ro->ro_object));
     OK(dmu_bonus_hold(os, ro->ro_object, &db));
     dmu_buf_will_dirty(db, tx);
     memset(db->db_data, 0, ZNODE_SIZE);
@@ -301,7 +302,8 @@ op_snapshot(replay_t *r, side_t *sd)
         n++;
     }
     int err = dsl_snapshot(sd->sd_dp, list, n, NULL, NULL);
-    if (!agree(r, err, rm_snapshot(&sd->sd_model, fs, snap, recursive), "snapshot %s@%s (%d)", fs->rf_name, snap, n))
+    if (!agree(r, err, rm_snapshot(&sd->sd_model, fs, snap, recursive), "snapshot %s@%s (%d)", fs->rf_name,
+               snap, n))
         return;
     for (int i = 0; i < n; i++) {
         char *at = strchr(names[i], '@');
@@ -378,8 +380,8 @@ op_rename_snapshot(replay_t *r, side_t *sd)
     if (strcmp(from, to) == 0)
         return;
     int err = dsl_rename_snapshot(sd->sd_dp, fs->rf_name, from, to, recursive);
-    (void)agree(r, err, rm_rename_snapshot(&sd->sd_model, fs, from, to, recursive), "rename %s@%s @%s%s", fs->rf_name, from, to,
-                recursive ? " -r" : "");
+    (void)agree(r, err, rm_rename_snapshot(&sd->sd_model, fs, from, to, recursive), "rename %s@%s @%s%s",
+                fs->rf_name, from, to, recursive ? " -r" : "");
 }
 
 static void
@@ -390,7 +392,8 @@ op_rollback(replay_t *r, side_t *sd)
 
     if (fs == NULL)
         return;
-    const char *snap = fs->rf_snaps[rnd(r, 3) == 0 ? (int)rnd(r, (uint64_t)fs->rf_nsnaps) : fs->rf_nsnaps - 1].sn_name;
+    const char *snap =
+        fs->rf_snaps[rnd(r, 3) == 0 ? (int)rnd(r, (uint64_t)fs->rf_nsnaps) : fs->rf_nsnaps - 1].sn_name;
     full_name(name, fs, '@', snap);
     int err = dsl_rollback(sd->sd_dp, fs->rf_name, name);
     (void)agree(r, err, rm_rollback(fs, snap), "rollback %s", name);
@@ -421,7 +424,8 @@ op_destroy_snaps(replay_t *r, side_t *sd)
 
     if (fs == NULL)
         return;
-    uint32_t first = (uint32_t)rnd(r, (uint64_t)fs->rf_nsnaps), last = first + (uint32_t)rnd(r, (uint64_t)fs->rf_nsnaps - first), which = 0;
+    uint32_t first = (uint32_t)rnd(r, (uint64_t)fs->rf_nsnaps),
+             last = first + (uint32_t)rnd(r, (uint64_t)fs->rf_nsnaps - first), which = 0;
     bool range = rnd(r, 2) == 0;
     for (uint32_t s = first; s <= last; s++) {
         if (!range && s != first && s != last)
@@ -446,7 +450,8 @@ op_destroy_snaps(replay_t *r, side_t *sd)
         return;
     if (snaps - fs->rf_nsnaps == n) {
         uint64_t after = used_of(sd, fs->rf_name);
-        ck_assert_msg(before - after == space, "destroy of %d snapshots, %s..: %lu bytes were foretold, %lu came back", n, list[0],
+        ck_assert_msg(before - after == space,
+                      "destroy of %d snapshots, %s..: %lu bytes were foretold, %lu came back", n, list[0],
                       (unsigned long)space, (unsigned long)(before - after));
     }
 }
@@ -557,7 +562,10 @@ static int
 stream_of(replay_t *r, side_t *sd, const char *to, const char *from, dsl_resume_t *resume)
 {
     uint64_t off = 0;
-    dmu_send_args_t args = {.dsa_tosnap = to, .dsa_from = from, .dsa_off = &off, .dsa_flags = resume != NULL ? resume->dr_flags : (uint32_t)rnd(r, 8)};
+    dmu_send_args_t args = {.dsa_tosnap = to,
+                            .dsa_from = from,
+                            .dsa_off = &off,
+                            .dsa_flags = resume != NULL ? resume->dr_flags : (uint32_t)rnd(r, 8)};
 
     if (resume != NULL) {
         args.dsa_resumeobj = resume->dr_object;
@@ -565,7 +573,8 @@ stream_of(replay_t *r, side_t *sd, const char *to, const char *from, dsl_resume_
     }
     args.dsa_fd = memfd_create("stream", 0);
     int err = dmu_send(sd->sd_dp, &args);
-    ck_assert_msg(err == 0, "send of %s from %s: %s", to, from != NULL ? from : "nothing", cowbird_strerror(err));
+    ck_assert_msg(err == 0, "send of %s from %s: %s", to, from != NULL ? from : "nothing",
+                  cowbird_strerror(err));
     lseek(args.dsa_fd, 0, SEEK_SET);
     return args.dsa_fd;
 }
@@ -574,7 +583,11 @@ static int
 receive(replay_t *r, side_t *sd, const char *target, const char *origin, int fd, bool force, bool resumable)
 {
     stream_error_t se;
-    dmu_receive_args_t args = {.dra_target = target, .dra_fd = fd, .dra_force = force, .dra_origin = origin, .dra_resumable = resumable};
+    dmu_receive_args_t args = {.dra_target = target,
+                               .dra_fd = fd,
+                               .dra_force = force,
+                               .dra_origin = origin,
+                               .dra_resumable = resumable};
     char received[ZFS_MAX_DATASET_NAME_LEN];
     int err = dmu_receive(sd->sd_dp, &args, received, &se);
 
@@ -588,7 +601,8 @@ receive(replay_t *r, side_t *sd, const char *target, const char *origin, int fd,
 static void
 op_send_new(replay_t *r, side_t *from, side_t *to)
 {
-    char snap[ZFS_MAX_DATASET_NAME_LEN], name[RM_NAME], origin[ZFS_MAX_DATASET_NAME_LEN], here[ZFS_MAX_DATASET_NAME_LEN];
+    char snap[ZFS_MAX_DATASET_NAME_LEN], name[RM_NAME], origin[ZFS_MAX_DATASET_NAME_LEN],
+        here[ZFS_MAX_DATASET_NAME_LEN];
     rm_fs_t *fs = pick_fs_with_snap(r, from), *ofs = NULL, *there = NULL;
 
     if (fs == NULL || rm_count(&to->sd_model) == RM_FS)
@@ -607,10 +621,29 @@ op_send_new(replay_t *r, side_t *from, side_t *to)
         full_name(origin, ofs, '@', osn->sn_name);
         full_name(here, there, '@', there->rf_snaps[at].sn_name);
     }
-    int err = receive(r, to, name, at >= 0 ? here : NULL, stream_of(r, from, snap, at >= 0 ? origin : NULL, NULL), false, false);
+    int err = receive(r, to, name, at >= 0 ? here : NULL,
+                      stream_of(r, from, snap, at >= 0 ? origin : NULL, NULL), false, false);
     uint64_t id = at >= 0 ? there->rf_snaps[at].sn_id : 0;
-    (void)agree(r, err, rm_receive_new(&to->sd_model, name, sn->sn_name, sn, id), "send %s%s%s | receive %s", at >= 0 ? "-i origin " : "", snap,
-                "", name);
+    (void)agree(r, err, rm_receive_new(&to->sd_model, name, sn->sn_name, sn, id), "send %s%s%s | receive %s",
+                at >= 0 ? "-i origin " : "", snap, "", name);
+}
+
+/* A full stream, forced, onto a file system that is there. */
+static void
+op_send_replace(replay_t *r, side_t *from, side_t *to)
+{
+    char snap[ZFS_MAX_DATASET_NAME_LEN];
+    rm_fs_t *fs = pick_fs_with_snap(r, from), *target = pick_fs(r, to);
+
+    if (fs == NULL || is_root(target))
+        return;
+    for (int i = 0; i < 3 && target->rf_nsnaps != 0; i++)
+        target = pick_fs(r, to);
+    rm_snap_t *sn = &fs->rf_snaps[rnd(r, (uint64_t)fs->rf_nsnaps)];
+    full_name(snap, fs, '@', sn->sn_name);
+    int err = receive(r, to, target->rf_name, NULL, stream_of(r, from, snap, NULL, NULL), true, false);
+    (void)agree(r, err, rm_receive_replace(target, sn->sn_name, sn), "send %s | receive -F %s", snap,
+                target->rf_name);
 }
 
 /* One that could take an increment of fs: its latest snapshot is one of fs's (or marked by one of its bookmarks). */
@@ -652,7 +685,8 @@ op_send_increment(replay_t *r, side_t *from, side_t *to)
     int want = rm_receive_inc(target, fs->rf_snaps[s].sn_guid, sn->sn_name, sn, force, &other);
     if (other != 0 && err == other)
         want = err;
-    (void)agree(r, err, want, "send -i %s %s | receive%s %s", base, snap, force ? " -F" : "", target->rf_name);
+    (void)agree(r, err, want, "send -i %s %s | receive%s %s", base, snap, force ? " -F" : "",
+                target->rf_name);
 }
 
 /* A resumable receive whose stream ends too soon goes on from its token. */
@@ -683,7 +717,8 @@ op_send_cut(replay_t *r, side_t *from, side_t *to)
     OK(err);
     OK(dsl_resume_parse(token, &dr));
     err = receive(r, to, name, NULL, stream_of(r, from, snap, NULL, &dr), false, true);
-    (void)agree(r, err, rm_receive_new(&to->sd_model, name, sn->sn_name, sn, 0), "send -t | receive -s %s", name);
+    (void)agree(r, err, rm_receive_new(&to->sd_model, name, sn->sn_name, sn, 0), "send -t | receive -s %s",
+                name);
 }
 
 /* Every snapshot of a file system up to one, each a step: -I. */
@@ -699,20 +734,25 @@ op_send_steps(replay_t *r, side_t *from, side_t *to)
     if (target == NULL || s + 2 >= fs->rf_nsnaps)
         return;
     int last = fs->rf_nsnaps - 1;
-    if (target->rf_nsnaps + last - s > RM_SNAPS || target->rf_snaps[target->rf_nsnaps - 1].sn_guid != fs->rf_snaps[s].sn_guid)
+    if (target->rf_nsnaps + last - s > RM_SNAPS ||
+        target->rf_snaps[target->rf_nsnaps - 1].sn_guid != fs->rf_snaps[s].sn_guid)
         return;
     for (int i = s + 1; i <= last; i++)
         if (rm_snap_index(target, fs->rf_snaps[i].sn_name) >= 0)
             return;
     full_name(snap, fs, '@', fs->rf_snaps[last].sn_name);
     full_name(base, fs, '@', fs->rf_snaps[s].sn_name);
-    dmu_send_package_args_t args = {.dpa_send = {.dsa_tosnap = snap, .dsa_from = base, .dsa_off = &off, .dsa_fd = memfd_create("package", 0)},
+    dmu_send_package_args_t args = {.dpa_send = {.dsa_tosnap = snap,
+                                                 .dsa_from = base,
+                                                 .dsa_off = &off,
+                                                 .dsa_fd = memfd_create("package", 0)},
                                     .dpa_intermediate = true};
     OK(dmu_send_package(from->sd_dp, &args));
     lseek(args.dpa_send.dsa_fd, 0, SEEK_SET);
     int err = receive(r, to, target->rf_name, NULL, args.dpa_send.dsa_fd, true, false);
     for (int i = s + 1; i <= last && err == 0; i++)
-        OK(rm_receive_inc(target, fs->rf_snaps[i - 1].sn_guid, fs->rf_snaps[i].sn_name, &fs->rf_snaps[i], true, &other));
+        OK(rm_receive_inc(target, fs->rf_snaps[i - 1].sn_guid, fs->rf_snaps[i].sn_name, &fs->rf_snaps[i],
+                          true, &other));
     (void)agree(r, err, 0, "send -I %s %s | receive -F %s", base, snap, target->rf_name);
 }
 
@@ -734,12 +774,14 @@ op_send_tree(replay_t *r, side_t *from, side_t *to)
         return;
     pick_name(r, to, name);
     full_name(snap, fs, '@', last);
-    dmu_send_package_args_t args = {.dpa_send = {.dsa_tosnap = snap, .dsa_off = &off, .dsa_fd = memfd_create("package", 0)},
-                                    .dpa_replicate = true};
+    dmu_send_package_args_t args = {
+        .dpa_send = {.dsa_tosnap = snap, .dsa_off = &off, .dsa_fd = memfd_create("package", 0)},
+        .dpa_replicate = true};
     OK(dmu_send_package(from->sd_dp, &args));
     lseek(args.dpa_send.dsa_fd, 0, SEEK_SET);
     int err = receive(r, to, name, NULL, args.dpa_send.dsa_fd, false, false);
-    (void)agree(r, err, rm_receive_tree(&to->sd_model, name, &from->sd_model, fs, last), "send -R %s (%d) | receive %s", snap, below, name);
+    (void)agree(r, err, rm_receive_tree(&to->sd_model, name, &from->sd_model, fs, last),
+                "send -R %s (%d) | receive %s", snap, below, name);
 }
 
 /* ---- what must hold ---- */
@@ -750,7 +792,8 @@ verify_generation(objset_t *os, const rm_object_t *ro, const char *name)
     dmu_buf_t *db;
     int err = dmu_bonus_hold(os, ro->ro_object, &db);
 
-    ck_assert_msg(err == 0 && db->db_size >= ZNODE_SIZE && memcmp((uint8_t *)db->db_data + ZNODE_GEN, &ro->ro_gen, 8) == 0,
+    ck_assert_msg(err == 0 && db->db_size >= ZNODE_SIZE &&
+                      memcmp((uint8_t *)db->db_data + ZNODE_GEN, &ro->ro_gen, 8) == 0,
                   "%s, object %lu: another file's attributes", name, (unsigned long)ro->ro_object);
     dmu_buf_rele(db);
 }
@@ -772,8 +815,9 @@ verify_state(objset_t *os, const rm_state_t *state, const char *name)
         for (uint32_t b = 0; b < RM_BLOCKS && ro->ro_object != 0; b++) {
             rm_fill(ro->ro_seed[b], want, ro->ro_blksz);
             int err = dmu_read(os, ro->ro_object, (uint64_t)b * ro->ro_blksz, ro->ro_blksz, got);
-            ck_assert_msg(err == 0 && memcmp(want, got, ro->ro_blksz) == 0, "%s, object %lu, block %u: %s", name,
-                          (unsigned long)ro->ro_object, b, err == 0 ? "differs" : cowbird_strerror(err));
+            ck_assert_msg(err == 0 && memcmp(want, got, ro->ro_blksz) == 0, "%s, object %lu, block %u: %s",
+                          name, (unsigned long)ro->ro_object, b,
+                          err == 0 ? "differs" : cowbird_strerror(err));
         }
     }
     ck_assert_msg(there == wanted, "%s: %d objects instead of %d", name, there, wanted);
@@ -835,11 +879,13 @@ verify_snapshots(side_t *sd, const rm_fs_t *fs)
         (void)add_name(&want, name);
         OK(dsl_dataset_stats(sd->sd_dp, name, &st));
         ck_assert_msg(st.dst_guid == sn->sn_guid, "%s has another guid", name);
-        ck_assert_msg((int)st.dst_numclones == rm_clones(&sd->sd_model, sn), "%s has %lu clones", name, (unsigned long)st.dst_numclones);
+        ck_assert_msg((int)st.dst_numclones == rm_clones(&sd->sd_model, sn), "%s has %lu clones", name,
+                      (unsigned long)st.dst_numclones);
         verify_holds(sd, sn, name);
         verify_contents(sd, &sn->sn_state, name);
     }
-    ck_assert_msg(strcmp(got.text, want.text) == 0, "snapshots of %s:%s instead of%s", fs->rf_name, got.text, want.text);
+    ck_assert_msg(strcmp(got.text, want.text) == 0, "snapshots of %s:%s instead of%s", fs->rf_name, got.text,
+                  want.text);
     OK(dsl_for_each_bookmark(sd->sd_dp, fs->rf_name, add_name, &marks));
     ck_assert_msg(marks.n == fs->rf_nmarks, "%s has the bookmarks%s", fs->rf_name, marks.text);
     for (int m = 0; m < fs->rf_nmarks; m++) {
@@ -861,11 +907,12 @@ verify_fs(side_t *sd, const rm_fs_t *fs)
     if (osn != NULL)
         full_name(origin, ofs, '@', osn->sn_name);
     OK(dsl_dataset_stats(sd->sd_dp, fs->rf_name, &st));
-    ck_assert_msg(strcmp(st.dst_origin, origin) == 0, "%s: origin '%s' instead of '%s'", fs->rf_name, st.dst_origin, origin);
+    ck_assert_msg(strcmp(st.dst_origin, origin) == 0, "%s: origin '%s' instead of '%s'", fs->rf_name,
+                  st.dst_origin, origin);
     if (dsl_prop_get(sd->sd_dp, fs->rf_name, USER_PROP, value, sizeof(value), &src, NULL) != 0)
         value[0] = '\0';
-    ck_assert_msg(strcmp(value, rm_prop(&sd->sd_model, fs)) == 0, "%s: %s is '%s' instead of '%s'", fs->rf_name, USER_PROP, value,
-                  rm_prop(&sd->sd_model, fs));
+    ck_assert_msg(strcmp(value, rm_prop(&sd->sd_model, fs)) == 0, "%s: %s is '%s' instead of '%s'",
+                  fs->rf_name, USER_PROP, value, rm_prop(&sd->sd_model, fs));
     verify_contents(sd, &fs->rf_head, fs->rf_name);
     verify_snapshots(sd, fs);
 }
@@ -881,7 +928,8 @@ verify_space(side_t *sd, const char *name, int *count)
     OK(dsl_dataset_stats(sd->sd_dp, name, &st));
     for (int i = 0; i < DD_USED_NUM; i++)
         parts += st.dst_usedby[i];
-    ck_assert_msg(parts == st.dst_used, "%s: used %lu, its parts %lu", name, (unsigned long)st.dst_used, (unsigned long)parts);
+    ck_assert_msg(parts == st.dst_used, "%s: used %lu, its parts %lu", name, (unsigned long)st.dst_used,
+                  (unsigned long)parts);
     for (int i = 0; i < RM_FS; i++) {
         const rm_fs_t *fs = sd->sd_model.rp_fs[i];
         if (fs != NULL && rm_below(fs->rf_name, name) && strcmp(fs->rf_name, name) != 0 &&
@@ -890,7 +938,8 @@ verify_space(side_t *sd, const char *name, int *count)
     }
     uint64_t told = st.dst_usedby[DD_USED_CHILD] + st.dst_usedby[DD_USED_CHILD_RSRV];
     if (strchr(name, '/') != NULL)
-        ck_assert_msg(children == told, "%s: children use %lu, it says %lu", name, (unsigned long)children, (unsigned long)told);
+        ck_assert_msg(children == told, "%s: children use %lu, it says %lu", name, (unsigned long)children,
+                      (unsigned long)told);
     else
         ck_assert_uint_ge(told, children); /* the pool's own objects, too */
     return st.dst_used;
@@ -966,11 +1015,13 @@ static void
 one_step(replay_t *r, side_t *sd, side_t *to)
 {
     static void (*const local[])(replay_t *, side_t *) = {
-        op_write, op_write, op_write, op_write, op_create, op_snapshot, op_snapshot, op_snapshot, op_clone, op_promote, op_rename,
-        op_rename_snapshot, op_rollback, op_destroy_snaps, op_destroy_snaps, op_destroy_fs, op_destroy_fs, op_bookmark, op_prop, op_hold,
-        op_release, op_release};
-    static void (*const across[])(replay_t *, side_t *, side_t *) = {op_send_new, op_send_increment, op_send_increment, op_send_cut,
-                                                                      op_send_steps, op_send_tree};
+        op_write,    op_write,         op_write,         op_write,      op_create,     op_snapshot,
+        op_snapshot, op_snapshot,      op_clone,         op_promote,    op_rename,     op_rename_snapshot,
+        op_rollback, op_destroy_snaps, op_destroy_snaps, op_destroy_fs, op_destroy_fs, op_bookmark,
+        op_prop,     op_hold,          op_release,       op_release};
+    static void (*const across[])(replay_t *, side_t *, side_t *) = {
+        op_send_new,   op_send_increment, op_send_increment, op_send_cut,
+        op_send_steps, op_send_tree,      op_send_replace};
     uint64_t n = rnd(r, ARRAY_SIZE(local) + ARRAY_SIZE(across));
 
     if (n < ARRAY_SIZE(local))
@@ -982,7 +1033,8 @@ one_step(replay_t *r, side_t *sd, side_t *to)
 static void
 sequence(uint64_t seed)
 {
-    replay_t r = {.rp_rng = seed * 0x9e3779b97f4a7c15ULL + 88172645463325252ULL, .rp_talk = getenv("COWBIRD_REPLAY") != NULL};
+    replay_t r = {.rp_rng = seed * 0x9e3779b97f4a7c15ULL + 88172645463325252ULL,
+                  .rp_talk = getenv("COWBIRD_REPLAY") != NULL};
 
     *the_seed = seed;
     side_open(&r.rp_side[0], "left");
@@ -1019,8 +1071,8 @@ START_TEST(replay)
         uint64_t seed = one != NULL ? strtoull(one, NULL, 0) : (uint64_t)i + 1;
         sequence(seed);
     }
-    printf("replay: %d sequences, %lu operations done, %lu refused as they should be\n", n, (unsigned long)total_done,
-           (unsigned long)total_refused);
+    printf("replay: %d sequences, %lu operations done, %lu refused as they should be\n", n,
+           (unsigned long)total_done, (unsigned long)total_refused);
 }
 END_TEST
 

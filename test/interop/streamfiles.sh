@@ -62,6 +62,11 @@ if ls "$SHARED"/*.zs >/dev/null 2>&1; then
     check "xattrs are the sender's" manifest xattrs "$T/x"
     volume() { cowbird stream cat "$SHARED/vol-a.Lec.zs" | sha256sum | grep -qwf <(cut -d' ' -f1 "$SHARED/vol-a.sha256"); }
     check "a volume is one file" volume
+    volume_mounted() {
+        cowbird mount "$SHARED/vol-a.Lec.zs" "$T/m" && sha256sum <"$T/m/vol" | grep -qwf <(cut -d' ' -f1 "$SHARED/vol-a.sha256") &&
+            cowbird unmount "$T/m"
+    }
+    check "also when its stream is mounted" volume_mounted
     package() {
         cowbird stream ls -R "$SHARED/dedup-package.zs" | grep -qx subfs/Still_I_Rise || return
         cowbird stream cat "$SHARED/dedup-package.zs" subfs/Still_I_Rise | sha256sum | cut -d' ' -f1 | grep -qf - "$SHARED/dedup-package.dd-subfs-snap.manifest"

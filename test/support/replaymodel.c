@@ -439,7 +439,18 @@ rm_receive_new(rm_pool_t *rp, const char *name, const char *snap, const rm_snap_
 }
 
 int
-rm_receive_inc(rm_fs_t *fs, uint64_t fromguid, const char *snap, const rm_snap_t *sent, bool force, int *other)
+rm_receive_replace(rm_fs_t *fs, const char *snap, const rm_snap_t *sent)
+{
+    if (fs->rf_origin != 0 || fs->rf_nsnaps != 0)
+        return EINVAL;
+    fs->rf_head = sent->sn_state;
+    add_snap(fs, snap, &sent->sn_state)->sn_guid = sent->sn_guid;
+    return 0;
+}
+
+int
+rm_receive_inc(rm_fs_t *fs, uint64_t fromguid, const char *snap, const rm_snap_t *sent, bool force,
+               int *other)
 {
     *other = 0;
     if (fs->rf_nsnaps == 0 || fs->rf_snaps[fs->rf_nsnaps - 1].sn_guid != fromguid)
@@ -491,7 +502,8 @@ rm_tree_is_whole(const rm_pool_t *rp, const rm_fs_t *top, const char *snap)
         if (fs->rf_origin == 0)
             continue;
         const rm_snap_t *origin = rm_snap_by_id(rp, fs->rf_origin, &ofs);
-        if (origin == NULL || !rm_below(ofs->rf_name, top->rf_name) || origin - ofs->rf_snaps > rm_snap_index(ofs, snap))
+        if (origin == NULL || !rm_below(ofs->rf_name, top->rf_name) ||
+            origin - ofs->rf_snaps > rm_snap_index(ofs, snap))
             return false;
     }
     return !guid_twice(rp, top);
@@ -506,7 +518,8 @@ copy_fs(rm_pool_t *rp, const char *name, const rm_fs_t *sent, const char *snap)
     memcpy(fs->rf_prop, sent->rf_prop, sizeof(fs->rf_prop));
     for (int s = 0; s <= last; s++) {
         fs->rf_changed = RM_MAYBE;
-        add_snap(fs, sent->rf_snaps[s].sn_name, &sent->rf_snaps[s].sn_state)->sn_guid = sent->rf_snaps[s].sn_guid;
+        add_snap(fs, sent->rf_snaps[s].sn_name, &sent->rf_snaps[s].sn_state)->sn_guid =
+            sent->rf_snaps[s].sn_guid;
     }
     fs->rf_head = sent->rf_snaps[last].sn_state;
     return fs;

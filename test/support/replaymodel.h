@@ -20,7 +20,7 @@
 #define RM_FS      12 /* in a pool */
 #define RM_SNAPS   8  /* of a file system */
 #define RM_MARKS   4
-#define RM_TAGS    3  /* names of holds */
+#define RM_TAGS    3 /* names of holds */
 #define RM_NAME    256
 
 typedef struct rm_object {
@@ -72,15 +72,15 @@ void rm_init(rm_pool_t *rp, const char *name);
 void rm_fini(rm_pool_t *rp);
 rm_fs_t *rm_find(const rm_pool_t *rp, const char *name);
 int rm_count(const rm_pool_t *rp);
-int rm_snap_index(const rm_fs_t *fs, const char *snap);           /* -1: none */
-int rm_snap_by_guid(const rm_fs_t *fs, uint64_t guid);            /* -1: none */
+int rm_snap_index(const rm_fs_t *fs, const char *snap); /* -1: none */
+int rm_snap_by_guid(const rm_fs_t *fs, uint64_t guid);  /* -1: none */
 rm_snap_t *rm_snap_by_id(const rm_pool_t *rp, uint64_t id, rm_fs_t **fsp);
 int rm_clones(const rm_pool_t *rp, const rm_snap_t *sn);
-bool rm_below(const char *name, const char *top);                  /* top itself, too */
+bool rm_below(const char *name, const char *top); /* top itself, too */
 bool rm_has_children(const rm_pool_t *rp, const rm_fs_t *fs);
-const char *rm_prop(const rm_pool_t *rp, const rm_fs_t *fs);       /* as inherited; "" */
-void rm_fill(uint32_t seed, uint8_t *buf, uint32_t n);             /* a block's bytes */
-void rm_wrote(rm_fs_t *fs, bool surely);                           /* the head has been changed */
+const char *rm_prop(const rm_pool_t *rp, const rm_fs_t *fs); /* as inherited; "" */
+void rm_fill(uint32_t seed, uint8_t *buf, uint32_t n);       /* a block's bytes */
+void rm_wrote(rm_fs_t *fs, bool surely);                     /* the head has been changed */
 
 int rm_create(rm_pool_t *rp, const char *name);
 int rm_snapshot(rm_pool_t *rp, rm_fs_t *fs, const char *snap, bool recursive);
@@ -98,10 +98,14 @@ int rm_bookmark(rm_fs_t *fs, const char *mark, uint64_t guid);
 int rm_destroy_mark(rm_fs_t *fs, const char *mark);
 /* A snapshot arrives. full: into a new file system; origin: an instance here that it is a clone of, or 0. */
 int rm_receive_new(rm_pool_t *rp, const char *name, const char *snap, const rm_snap_t *sent, uint64_t origin);
+/* Full and forced, onto what is there: EINVAL a clone, or one with snapshots. */
+int rm_receive_replace(rm_fs_t *fs, const char *snap, const rm_snap_t *sent);
 /* An increment from the snapshot with that guid. */
-int rm_receive_inc(rm_fs_t *fs, uint64_t fromguid, const char *snap, const rm_snap_t *sent, bool force, int *other);
+int rm_receive_inc(rm_fs_t *fs, uint64_t fromguid, const char *snap, const rm_snap_t *sent, bool force,
+                   int *other);
 /* Everything below top, with all snapshots up to snap, which each has; clones of one another stay that. */
 bool rm_tree_is_whole(const rm_pool_t *rp, const rm_fs_t *top, const char *snap);
-int rm_receive_tree(rm_pool_t *rp, const char *name, const rm_pool_t *sent, const rm_fs_t *top, const char *snap);
+int rm_receive_tree(rm_pool_t *rp, const char *name, const rm_pool_t *sent, const rm_fs_t *top,
+                    const char *snap);
 
 #endif
