@@ -285,6 +285,8 @@ create_sync_one(bookmark_arg_t *ba, int i, dmu_tx_t *tx)
             const uint64_t words[BOOKMARK_WORDS] = {bm.db_guid, bm.db_createtxg, bm.db_creation};
             err = zap_add(pool_mos(ba->ba_pool), zapobj, mark, sizeof(uint64_t), BOOKMARK_WORDS, words, tx);
         }
+        if (err == 0)
+            history_log_ds(head, "bookmark", tx, "#%s from %s", mark, ba->ba_sources[i]);
         dsl_dataset_rele(head, __func__);
     }
     if (err != 0) /* the check has just seen it */
@@ -368,6 +370,8 @@ destroy_sync(void *arg, dmu_tx_t *tx)
         int err = split_mark(ba->ba_marks[i], fs, &mark);
         if (err == 0 && (err = dsl_dataset_hold_locked(ba->ba_pool, fs, __func__, &head)) == 0) {
             err = destroy_one(head, mark, tx);
+            if (err == 0)
+                history_log_ds(head, "remove bookmark", tx, "#%s", mark);
             dsl_dataset_rele(head, __func__);
         }
         if (err != 0)

@@ -251,6 +251,22 @@ check_quotas(dsl_dataset_t *ds, const prop_arg_t *pa)
     return quota_check(ds, &want);
 }
 
+/* All of the ZAP is read once: sync will find nothing it cannot read. EIO, ECKSUM */
+static int
+check_readable(dsl_dataset_t *ds)
+{
+    zap_cursor_t zc;
+    zap_attribute_t za;
+    int err = ENOENT;
+
+    if (prop_zap(ds) == 0)
+        return dsl_dataset_is_snapshot(ds) ? 0 : SET_ERROR(EIO);
+    for (zap_cursor_init(&zc, pool_mos(ds->ds_pool), prop_zap(ds)); (err = zap_cursor_retrieve(&zc, &za)) == 0;)
+        zap_cursor_advance(&zc);
+    zap_cursor_fini(&zc);
+    return err == ENOENT ? 0 : err;
+}
+
 static int
 prop_check(void *arg, dmu_tx_t *tx)
 {
@@ -260,7 +276,8 @@ prop_check(void *arg, dmu_tx_t *tx)
 
     if (err != 0)
         return err;
-    err = dsl_dataset_is_snapshot(ds) ? check_for_snapshot(pa) : check_quotas(ds, pa);
+    if ((err = check_readable(ds)) == 0)
+        err = dsl_dataset_is_snapshot(ds) ? check_for_snapshot(pa) : check_quotas(ds, pa);
     dsl_dataset_rele(ds, __func__);
     return err;
 }

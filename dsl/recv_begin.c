@@ -438,6 +438,7 @@ recv_begin_sync(void *arg, dmu_tx_t *tx)
     drc->drc_ds = sync_dataset(rb, tx);
     VERIFY(dsl_dataset_tryown(drc->drc_ds, drc));
     sync_features(drc, tx);
+    history_log_ds(drc->drc_ds, drc->drc_resuming ? "resume receiving" : "receive", tx, "snap=%s", drc->drc_tosnap);
     if (drc->drc_resumable && !drc->drc_resuming)
         recv_resume_init(drc, tx);
 }

@@ -202,6 +202,53 @@ START_TEST(of_snapshots)
 }
 END_TEST
 
+/* A ZAP that is no ZAP any more: values are the defaults, changes are refused. */
+static void
+damage_sync(void *arg, dmu_tx_t *tx)
+{
+    uint64_t garbage[2] = {0x1234567890abcdef, 77};
+
+    VERIFY0(dmu_write(pool_mos(tp->tp_dp), *(uint64_t *)arg, 0, sizeof(garbage), garbage, tx));
+}
+
+static uint64_t
+get_first_words(uint64_t object, uint64_t *words)
+{
+    OK(dmu_read(pool_mos(tp->tp_dp), object, 0, 16, words));
+    return object;
+}
+
+static void
+repair_sync(void *arg, dmu_tx_t *tx)
+{
+    uint64_t *words = arg;
+
+    VERIFY0(dmu_write(pool_mos(tp->tp_dp), words[2], 0, 16, words, tx));
+}
+
+START_TEST(damaged)
+{
+    uint64_t words[3], zap;
+    dsl_dataset_t *ds;
+
+    OK(set("tank/a", "com.me:x", "l"));
+    OK(dsl_dataset_hold(tp->tp_dp, "tank/a", tp, &ds));
+    zap = prop_zap(ds);
+    dsl_dataset_rele(ds, tp);
+    words[2] = get_first_words(zap, words);
+    OK(dsl_sync_task(tp->tp_dp, NULL, damage_sync, &zap, 2, DSL_SPACE_NONE));
+    tp_reopen(tp);
+    expect("tank/a", "compression", "on", PROP_SRC_DEFAULT, "");
+    ck_assert_int_ne(set("tank/a", "com.me:x", "new"), 0);
+    ck_assert_int_ne(dsl_prop_inherit(tp->tp_dp, "tank/a", "com.me:x", false), 0);
+    ck_assert_int_ne(RECEIVE("tank/a", {"atime", "off"}), 0);
+    OK(set("tank/a/b", "com.me:x", "below"));
+    OK(dsl_sync_task(tp->tp_dp, NULL, repair_sync, words, 2, DSL_SPACE_NONE));
+    tp_reopen(tp);
+    expect("tank/a", "com.me:x", "l", PROP_SRC_LOCAL, "tank/a");
+}
+END_TEST
+
 /* ---- random sequences ---- */
 
 #define NMODEL 4 /* tank, tank/a, tank/a/b, tank/a/b@s */
@@ -295,6 +342,7 @@ main(void)
     tcase_add_test(tc, received_errors);
     tcase_add_test(tc, received_numbers);
     tcase_add_test(tc, of_snapshots);
+    tcase_add_test(tc, damaged);
     tcase_add_test(tc, random_sequences);
     suite_add_tcase(s, tc);
     SRunner *sr = srunner_create(s);
