@@ -346,6 +346,8 @@ mzap_closest(zap_t *zap, uint64_t *hash, uint32_t *cd, zap_attribute_t *za)
     uint32_t i = index_find(mi, (uint32_t)(*hash >> (64 - MZAP_HASHBITS)), *cd);
     if (i == mi->mi_count)
         return ENOENT;
+    if (mi->mi_place[i].mp_slot >= mzap_slots(zap))
+        return SET_ERROR(EIO); /* not the block the index was made of: it was read anew, and is damaged */
     const mzap_ent_phys_t *e = &mzap_phys(zap)->mz_ent[mi->mi_place[i].mp_slot];
     *hash = (uint64_t)mi->mi_place[i].mp_hash << (64 - MZAP_HASHBITS);
     *cd = mi->mi_place[i].mp_cd;

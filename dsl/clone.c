@@ -59,15 +59,19 @@ clone_sync(void *arg, dmu_tx_t *tx)
     dsl_dir_t *parent;
     dsl_dataset_t *origin, *ds;
 
-    VERIFY0(dsl_create_check_name(ca->ca_pool, ca->ca_name, &parent, &tail));
-    VERIFY0(dsl_dataset_hold_locked(ca->ca_pool, ca->ca_origin, __func__, &origin));
-    uint64_t object = dsl_dataset_create_sync(parent, tail, origin, 0, tx);
-    VERIFY0(dsl_dataset_hold_obj_locked(ca->ca_pool, object, __func__, &ds));
-    if (ca->ca_props != NULL)
-        prop_set_all_sync(ds, ca->ca_props, tx);
-    history_log_ds(ds, "clone", tx, "origin=%s (%llu)", ca->ca_origin, (unsigned long long)origin->ds_object);
-    dsl_dataset_rele(ds, __func__);
-    dsl_dataset_rele(origin, __func__);
+    if (!mos_must(ca->ca_pool, dsl_create_check_name(ca->ca_pool, ca->ca_name, &parent, &tail)))
+        return;
+    if (mos_must(ca->ca_pool, dsl_dataset_hold_locked(ca->ca_pool, ca->ca_origin, __func__, &origin))) {
+        uint64_t object = dsl_dataset_create_sync(parent, tail, origin, 0, tx);
+        if (mos_must(ca->ca_pool, dsl_dataset_hold_obj_locked(ca->ca_pool, object, __func__, &ds))) {
+            if (ca->ca_props != NULL)
+                prop_set_all_sync(ds, ca->ca_props, tx);
+            history_log_ds(ds, "clone", tx, "origin=%s (%llu)", ca->ca_origin,
+                           (unsigned long long)origin->ds_object);
+            dsl_dataset_rele(ds, __func__);
+        }
+        dsl_dataset_rele(origin, __func__);
+    }
     dsl_dir_rele(parent, ca->ca_name);
 }
 

@@ -51,8 +51,10 @@ clone_deadlist(dsl_dataset_t *origin, dmu_tx_t *tx)
 {
     dsl_dataset_t *head;
 
-    VERIFY0(dsl_dataset_hold_obj_locked(origin->ds_pool, origin->ds_dir->dd_phys.dd_head_dataset_obj,
-                                        __func__, &head));
+    if (!mos_must(origin->ds_pool,
+                  dsl_dataset_hold_obj_locked(origin->ds_pool, origin->ds_dir->dd_phys.dd_head_dataset_obj,
+                                              __func__, &head)))
+        return 0;
     uint64_t object = dsl_deadlist_clone(dsl_dataset_deadlist(head), origin->ds_phys.ds_creation_txg, tx);
     dsl_dataset_rele(head, __func__);
     return object;
@@ -84,8 +86,8 @@ link_origin(dsl_dataset_t *origin, dsl_dir_t *dd, uint64_t dsobj, dmu_tx_t *tx)
         next_clones = zap_create(mos, DMU_OT_NEXT_CLONES, DMU_OT_NONE, 0, tx);
     if (clones == 0)
         clones = zap_create(mos, DMU_OT_DSL_CLONES, DMU_OT_NONE, 0, tx);
-    VERIFY0(zap_add_int_key(mos, next_clones, dsobj, dsobj, tx));
-    VERIFY0(zap_add_int_key(mos, clones, dsobj, dsobj, tx));
+    mos_must(origin->ds_pool, zap_add_int_key(mos, next_clones, dsobj, dsobj, tx));
+    mos_must(origin->ds_pool, zap_add_int_key(mos, clones, dsobj, dsobj, tx));
     dsl_dataset_will_dirty(origin, tx);
     mutex_enter(&origin->ds_lock);
     origin->ds_phys.ds_num_children++;
@@ -104,9 +106,10 @@ create_head(dsl_dir_t *dd, dsl_dataset_t *origin, uint64_t flags, dmu_tx_t *tx)
     uint64_t object, txg = dmu_tx_txg(tx);
     dmu_buf_t *db;
 
-    VERIFY0(dmu_object_alloc(mos, DMU_OT_DSL_DATASET, 0, DMU_OT_DSL_DATASET, sizeof(dsl_dataset_phys_t), 0,
-                             tx, &object));
-    VERIFY0(dmu_bonus_hold(mos, object, &db));
+    if (!mos_must(dp, dmu_object_alloc(mos, DMU_OT_DSL_DATASET, 0, DMU_OT_DSL_DATASET,
+                                       sizeof(dsl_dataset_phys_t), 0, tx, &object)) ||
+        !mos_bonus_for_sync(dp, object, &db))
+        return 0;
     dmu_buf_will_dirty(db, tx);
     dsl_dataset_phys_t *p = db->db_data;
     memset(p, 0, sizeof(*p));
@@ -142,10 +145,13 @@ dsl_dataset_create_sync(dsl_dir_t *parent, const char *name, dsl_dataset_t *orig
     dsl_dir_t *dd;
     uint64_t ddobj = name == NULL ? parent->dd_object : dsl_dir_create_sync(dp, parent, name, tx);
 
-    VERIFY0(dsl_dir_hold_obj(dp, ddobj, __func__, &dd));
-    if (origin == NULL && dp->dp_origin_snap_obj != 0)
-        VERIFY0(dsl_dataset_hold_obj_locked(dp, dp->dp_origin_snap_obj, __func__, &from));
-    uint64_t object = create_head(dd, from, flags, tx);
+    uint64_t object = 0;
+
+    if (!mos_must(dp, dsl_dir_hold_obj(dp, ddobj, __func__, &dd)))
+        return 0;
+    if (origin != NULL || dp->dp_origin_snap_obj == 0 ||
+        mos_must(dp, dsl_dataset_hold_obj_locked(dp, dp->dp_origin_snap_obj, __func__, &from)))
+        object = create_head(dd, from, flags, tx);
     if (from != origin)
         dsl_dataset_rele(from, __func__);
     dsl_dir_rele(dd, __func__);
@@ -247,14 +253,16 @@ create_sync(void *arg, dmu_tx_t *tx)
     dsl_dir_t *parent;
     dsl_dataset_t *ds;
 
-    VERIFY0(dsl_create_check_name(ca->ca_pool, ca->ca_name, &parent, &tail));
+    if (!mos_must(ca->ca_pool, dsl_create_check_name(ca->ca_pool, ca->ca_name, &parent, &tail)))
+        return;
     uint64_t object = dsl_dataset_create_sync(parent, tail, NULL, 0, tx);
-    VERIFY0(dsl_dataset_hold_obj_locked(ca->ca_pool, object, __func__, &ds));
-    if (ca->ca_props != NULL)
-        prop_set_all_sync(ds, ca->ca_props, tx);
-    (void)dsl_dataset_create_objset(ds, ca->ca_type, ca->ca_props, true, tx);
-    history_log_ds(ds, "create", tx, " ");
-    dsl_dataset_rele(ds, __func__);
+    if (mos_must(ca->ca_pool, dsl_dataset_hold_obj_locked(ca->ca_pool, object, __func__, &ds))) {
+        if (ca->ca_props != NULL)
+            prop_set_all_sync(ds, ca->ca_props, tx);
+        (void)dsl_dataset_create_objset(ds, ca->ca_type, ca->ca_props, true, tx);
+        history_log_ds(ds, "create", tx, " ");
+        dsl_dataset_rele(ds, __func__);
+    }
     dsl_dir_rele(parent, ca->ca_name);
 }
 

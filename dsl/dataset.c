@@ -413,7 +413,12 @@ dsl_dataset_deadlist(dsl_dataset_t *ds)
 {
     dsl_deadlist_t *dl;
 
-    VERIFY0(dsl_dataset_open_deadlist(ds, &dl));
+    if (!mos_must(ds->ds_pool, dsl_dataset_open_deadlist(ds, &dl))) {
+        dl = dsl_deadlist_none(ds->ds_pool);
+        mutex_enter(&ds->ds_lock);
+        ds->ds_deadlist = dl;
+        mutex_exit(&ds->ds_lock);
+    }
     return dl;
 }
 
@@ -466,11 +471,12 @@ dsl_dataset_set_dead(dsl_dataset_t *ds)
 void
 dsl_dataset_hold_prev(dsl_dataset_t *ds)
 {
-    dsl_dataset_t *old = ds->ds_prev;
+    dsl_dataset_t *old = ds->ds_prev, *prev = NULL;
 
-    ds->ds_prev = NULL;
-    if (ds->ds_phys.ds_prev_snap_obj != 0)
-        VERIFY0(dsl_dataset_hold_obj_locked(ds->ds_pool, ds->ds_phys.ds_prev_snap_obj, ds, &ds->ds_prev));
+    if (ds->ds_phys.ds_prev_snap_obj != 0 &&
+        !mos_must(ds->ds_pool, dsl_dataset_hold_obj_locked(ds->ds_pool, ds->ds_phys.ds_prev_snap_obj, ds, &prev)))
+        return;
+    ds->ds_prev = prev;
     if (old != NULL)
         dsl_dataset_rele(old, ds);
 }

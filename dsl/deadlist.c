@@ -76,11 +76,11 @@ bucket_open(dsl_deadlist_t *dl, bucket_t *b)
     return err;
 }
 
+/* For tasks: their check has looked (dsl_deadlist_verify). NULL: the pool is suspended. */
 static bpobj_t *
 bucket_bpobj(dsl_deadlist_t *dl, bucket_t *b)
 {
-    VERIFY0(bucket_open(dl, b)); /* for tasks: their check has looked (dsl_deadlist_verify) */
-    return b->b_bpobj;
+    return mos_must(dl->dl_pool, b == NULL ? SET_ERROR(EIO) : bucket_open(dl, b)) ? b->b_bpobj : NULL;
 }
 
 static void
@@ -108,7 +108,7 @@ bucket_forget(dsl_deadlist_t *dl, bucket_t *b, dmu_tx_t *tx)
 
     bucket_close(b);
     snprintf(name, sizeof(name), "%llx", (unsigned long long)b->b_key);
-    VERIFY0(zap_remove(pool_mos(dl->dl_pool), dl->dl_object, name, tx));
+    mos_must(dl->dl_pool, zap_remove(pool_mos(dl->dl_pool), dl->dl_object, name, tx));
     avl_remove(&dl->dl_buckets, b);
     free(b);
 }
@@ -166,7 +166,7 @@ dsl_deadlist_free(dsl_pool_t *dp, uint64_t dlobj, dmu_tx_t *tx)
     for (zap_cursor_init(&zc, mos, dlobj); zap_cursor_retrieve(&zc, &za) == 0; zap_cursor_advance(&zc))
         bpobj_free(mos, za.za_first_integer, tx);
     zap_cursor_fini(&zc);
-    VERIFY0(zap_destroy(mos, dlobj, tx));
+    mos_must(dp, zap_destroy(mos, dlobj, tx));
 }
 
 static int
@@ -192,18 +192,32 @@ deadlist_load(dsl_deadlist_t *dl)
     return err == ENOENT ? 0 : err;
 }
 
-int
-dsl_deadlist_open(dsl_pool_t *dp, uint64_t dlobj, dsl_deadlist_t **dlp)
+static dsl_deadlist_t *
+deadlist_make(dsl_pool_t *dp, uint64_t dlobj)
 {
     dsl_deadlist_t *dl = xzalloc(sizeof(*dl));
-    dmu_object_info_t doi;
-    dmu_buf_t *db;
-    int err = dmu_object_info(pool_mos(dp), dlobj, &doi);
 
     dl->dl_pool = dp;
     dl->dl_object = dlobj;
     avl_create(&dl->dl_buckets, bucket_compare, offsetof(bucket_t, b_link));
     mutex_init(&dl->dl_lock);
+    return dl;
+}
+
+dsl_deadlist_t *
+dsl_deadlist_none(dsl_pool_t *dp)
+{
+    return deadlist_make(dp, 0);
+}
+
+int
+dsl_deadlist_open(dsl_pool_t *dp, uint64_t dlobj, dsl_deadlist_t **dlp)
+{
+    dsl_deadlist_t *dl = deadlist_make(dp, dlobj);
+    dmu_object_info_t doi;
+    dmu_buf_t *db;
+    int err = dmu_object_info(pool_mos(dp), dlobj, &doi);
+
     if (err == 0 && doi.doi_bonus_type != DMU_OT_DEADLIST_HDR)
         err = SET_ERROR(ENOTSUP); /* from before version 26 */
     if (err == 0 && (err = dmu_bonus_hold(pool_mos(dp), dlobj, &db)) == 0) {
@@ -261,10 +275,8 @@ dsl_deadlist_insert(dsl_deadlist_t *dl, const blkptr_t *bp, dmu_tx_t *tx)
     bucket_t *b = bucket_at(dl, bp->blk_birth, true); /* invariant 3: there is key 0 at least */
     int err = b == NULL ? SET_ERROR(EIO) : bucket_open(dl, b);
 
-    if (err != 0) {
-        spa_suspend(dl->dl_pool->dp_spa, err);
+    if (!mos_must(dl->dl_pool, err))
         return;
-    }
     bpobj_enqueue(b->b_bpobj, bp, tx);
     deadlist_count(dl, (int64_t)bp_get_asize(bp), (int64_t)BP_GET_PSIZE(bp), (int64_t)bp_get_ucsize(bp));
 }
@@ -294,7 +306,7 @@ dsl_deadlist_add_key(dsl_deadlist_t *dl, uint64_t mintxg, dmu_tx_t *tx)
 {
     uint64_t object = bpobj_alloc(pool_mos(dl->dl_pool), tx);
 
-    VERIFY0(zap_add_int_key(pool_mos(dl->dl_pool), dl->dl_object, mintxg, object, tx));
+    mos_must(dl->dl_pool, zap_add_int_key(pool_mos(dl->dl_pool), dl->dl_object, mintxg, object, tx));
     bucket_remember(dl, mintxg, object);
 }
 
@@ -310,8 +322,10 @@ dsl_deadlist_remove_key(dsl_deadlist_t *dl, uint64_t mintxg, dmu_tx_t *tx)
     if (below == NULL)
         return; /* the lowest stays: there is nowhere else for its blocks */
     uint64_t object = b->b_object;
+    bpobj_t *bpo = bucket_bpobj(dl, below);
     bucket_forget(dl, b, tx);
-    bpobj_enqueue_subobj(bucket_bpobj(dl, below), object, tx);
+    if (bpo != NULL)
+        bpobj_enqueue_subobj(bpo, object, tx);
 }
 
 uint64_t
@@ -322,7 +336,7 @@ dsl_deadlist_clone(dsl_deadlist_t *dl, uint64_t maxtxg, dmu_tx_t *tx)
 
     for (bucket_t *b = avl_first(&dl->dl_buckets); b != NULL && b->b_key < maxtxg;
          b = avl_next(&dl->dl_buckets, b))
-        VERIFY0(zap_add_int_key(mos, newobj, b->b_key, bpobj_alloc(mos, tx), tx));
+        mos_must(dl->dl_pool, zap_add_int_key(mos, newobj, b->b_key, bpobj_alloc(mos, tx), tx));
     return newobj;
 }
 
@@ -383,15 +397,16 @@ static void
 deadlist_insert_bucket(dsl_deadlist_t *dl, uint64_t key, uint64_t object, dmu_tx_t *tx)
 {
     objset_t *mos = pool_mos(dl->dl_pool);
-    bucket_t *b = bucket_at(dl, key, false);
+    bpobj_t *to = bucket_bpobj(dl, bucket_at(dl, key, false)), *from;
     uint64_t used, comp, uncomp;
-    bpobj_t *bpo;
 
-    VERIFY(b != NULL);
-    VERIFY0(bpobj_open(mos, object, &bpo));
-    VERIFY0(bpobj_space(bpo, &used, &comp, &uncomp));
-    bpobj_close(bpo);
-    bpobj_enqueue_subobj(bucket_bpobj(dl, b), object, tx);
+    if (to == NULL || !mos_must(dl->dl_pool, bpobj_open(mos, object, &from)))
+        return;
+    int err = bpobj_space(from, &used, &comp, &uncomp);
+    bpobj_close(from);
+    if (!mos_must(dl->dl_pool, err))
+        return;
+    bpobj_enqueue_subobj(to, object, tx);
     deadlist_count(dl, (int64_t)used, (int64_t)comp, (int64_t)uncomp);
 }
 
@@ -401,7 +416,8 @@ dsl_deadlist_merge(dsl_deadlist_t *dl, uint64_t otherobj, dmu_tx_t *tx)
     dsl_deadlist_t *other;
     bucket_t *b;
 
-    VERIFY0(dsl_deadlist_open(dl->dl_pool, otherobj, &other));
+    if (!mos_must(dl->dl_pool, dsl_deadlist_open(dl->dl_pool, otherobj, &other)))
+        return;
     while ((b = avl_first(&other->dl_buckets)) != NULL) {
         uint64_t key = b->b_key, object = b->b_object;
         bucket_forget(other, b, tx);
@@ -421,7 +437,9 @@ dsl_deadlist_move_bpobj(dsl_deadlist_t *dl, bpobj_t *bpo, uint64_t mintxg, dmu_t
 
     while ((b = bucket_from(dl, mintxg)) != NULL) {
         uint64_t object = b->b_object;
-        VERIFY0(bpobj_space(bucket_bpobj(dl, b), &used, &comp, &uncomp));
+        if (bucket_bpobj(dl, b) == NULL ||
+            !mos_must(dl->dl_pool, bpobj_space(b->b_bpobj, &used, &comp, &uncomp)))
+            return;
         bucket_forget(dl, b, tx);
         bpobj_enqueue_subobj(bpo, object, tx);
         deadlist_count(dl, -(int64_t)used, -(int64_t)comp, -(int64_t)uncomp);
@@ -452,7 +470,8 @@ dsl_deadlist_walk(dsl_deadlist_t *dl, int (*cb)(void *arg, uint64_t key, const b
 
     for (bucket_t *b = avl_first(&dl->dl_buckets); b != NULL && err == 0; b = avl_next(&dl->dl_buckets, b)) {
         w.w_key = b->b_key;
-        err = bpobj_iterate_nofree(bucket_bpobj(dl, b), walk_block, &w);
+        if ((err = bucket_open(dl, b)) == 0)
+            err = bpobj_iterate_nofree(b->b_bpobj, walk_block, &w);
     }
     return err;
 }

@@ -31,7 +31,7 @@ static void
 destroy_zap(dsl_pool_t *dp, uint64_t object, dmu_tx_t *tx)
 {
     if (object != 0)
-        VERIFY0(zap_destroy(pool_mos(dp), object, tx));
+        mos_must(dp, zap_destroy(pool_mos(dp), object, tx));
 }
 
 /* ---- a snapshot leaves its chain ---- */
@@ -46,7 +46,8 @@ unlink_previous(dsl_dataset_t *ds, dsl_dataset_t *prev, dmu_tx_t *tx)
         dsl_dataset_set(prev, &prev->ds_phys.ds_next_snap_obj, next, tx);
     } else if (prev->ds_phys.ds_next_clones_obj != 0) {
         dsl_dataset_remove_from_next_clones(prev, ds->ds_object, tx);
-        VERIFY0(zap_add_int_key(pool_mos(ds->ds_pool), prev->ds_phys.ds_next_clones_obj, next, next, tx));
+        mos_must(ds->ds_pool,
+                 zap_add_int_key(pool_mos(ds->ds_pool), prev->ds_phys.ds_next_clones_obj, next, next, tx));
     }
 }
 
@@ -55,7 +56,6 @@ unlink_next(dsl_dataset_t *ds, dsl_dataset_t *next, dmu_tx_t *tx)
 {
     dsl_dataset_will_dirty(next, tx);
     mutex_enter(&next->ds_lock);
-    VERIFY3U(next->ds_phys.ds_prev_snap_obj, ==, ds->ds_object);
     next->ds_phys.ds_prev_snap_obj = ds->ds_phys.ds_prev_snap_obj;
     next->ds_phys.ds_prev_snap_txg = ds->ds_phys.ds_prev_snap_txg;
     mutex_exit(&next->ds_lock);
@@ -82,7 +82,8 @@ remove_clones_key(dsl_dir_t *dd, uint64_t key, dmu_tx_t *tx)
         return;
     for (zap_cursor_init(&zc, pool_mos(dp), dd->dd_phys.dd_clones); zap_cursor_retrieve(&zc, &za) == 0;
          zap_cursor_advance(&zc)) {
-        VERIFY0(dsl_dataset_hold_obj_locked(dp, za.za_first_integer, __func__, &clone));
+        if (!mos_must(dp, dsl_dataset_hold_obj_locked(dp, za.za_first_integer, __func__, &clone)))
+            break;
         if (clone->ds_dir->dd_origin_txg > key) {
             dsl_dataset_will_dirty(clone, tx);
             dsl_deadlist_remove_key(dsl_dataset_deadlist(clone), key, tx);
@@ -129,12 +130,15 @@ account_next_snapshot(dsl_dataset_t *ds, dsl_dataset_t *next, dmu_tx_t *tx)
     dsl_dataset_t *after, *head;
     uint64_t used, comp, uncomp, key = ds->ds_phys.ds_creation_txg;
 
-    VERIFY0(dsl_dataset_hold_obj_locked(dp, next->ds_phys.ds_next_snap_obj, __func__, &after));
+    if (!mos_must(dp, dsl_dataset_hold_obj_locked(dp, next->ds_phys.ds_next_snap_obj, __func__, &after)))
+        return;
     dsl_deadlist_space_range(dsl_dataset_deadlist(after), ds->ds_phys.ds_prev_snap_txg, key, &used, &comp,
                              &uncomp);
     add_unique(next, used, tx);
     dsl_dataset_rele(after, __func__);
-    VERIFY0(dsl_dataset_hold_obj_locked(dp, ds->ds_dir->dd_phys.dd_head_dataset_obj, __func__, &head));
+    if (!mos_must(dp,
+                  dsl_dataset_hold_obj_locked(dp, ds->ds_dir->dd_phys.dd_head_dataset_obj, __func__, &head)))
+        return;
     dsl_dataset_will_dirty(head, tx);
     dsl_deadlist_remove_key(dsl_dataset_deadlist(head), key, tx);
     dsl_dataset_rele(head, __func__);
@@ -168,10 +172,11 @@ remove_snapname(dsl_dataset_t *ds, dmu_tx_t *tx)
     dsl_dataset_phys_t phys;
     dsl_dataset_t *head;
 
-    VERIFY0(
-        dsl_dataset_hold_obj_locked(ds->ds_pool, ds->ds_dir->dd_phys.dd_head_dataset_obj, __func__, &head));
+    if (!mos_must(ds->ds_pool, dsl_dataset_hold_obj_locked(
+                                   ds->ds_pool, ds->ds_dir->dd_phys.dd_head_dataset_obj, __func__, &head)))
+        return;
     dsl_dataset_phys(head, &phys);
-    VERIFY0(zap_remove(pool_mos(ds->ds_pool), phys.ds_snapnames_zapobj, ds->ds_snapname, tx));
+    mos_must(ds->ds_pool, zap_remove(pool_mos(ds->ds_pool), phys.ds_snapnames_zapobj, ds->ds_snapname, tx));
     dsl_dataset_rele(head, __func__);
 }
 
@@ -191,22 +196,12 @@ free_dataset_object(dsl_dataset_t *ds, dmu_tx_t *tx)
     feature_free_object(dp, ds->ds_object, tx);
 }
 
-void
-dsl_destroy_snapshot_sync_impl(dsl_dataset_t *ds, dmu_tx_t *tx)
+/* prev: NULL when there is none in the same chain. */
+static void
+leave_chain(dsl_dataset_t *ds, dsl_dataset_t *prev, dsl_dataset_t *next, dmu_tx_t *tx)
 {
-    dsl_pool_t *dp = ds->ds_pool;
-    dsl_dataset_t *prev = NULL, *next;
-    bool own_prev = false; /* P is of the same chain, not the origin of a clone */
-
-    history_log_ds(ds, "destroy", tx, " ");
-    if (ds->ds_phys.ds_prev_snap_obj != 0) {
-        VERIFY0(dsl_dataset_hold_obj_locked(dp, ds->ds_phys.ds_prev_snap_obj, __func__, &prev));
-        own_prev = prev->ds_phys.ds_next_snap_obj == ds->ds_object;
-        unlink_previous(ds, prev, tx);
-    }
-    VERIFY0(dsl_dataset_hold_obj_locked(dp, ds->ds_phys.ds_next_snap_obj, __func__, &next));
     unlink_next(ds, next, tx);
-    if (own_prev)
+    if (prev != NULL)
         account_previous(ds, prev, next, tx);
     join_deadlists(ds, next, tx);
     remove_clones_key(ds->ds_dir, ds->ds_phys.ds_creation_txg, tx);
@@ -216,7 +211,26 @@ dsl_destroy_snapshot_sync_impl(dsl_dataset_t *ds, dmu_tx_t *tx)
         account_next_head(next, tx);
     remove_snapname(ds, tx);
     free_dataset_object(ds, tx);
-    dsl_dataset_rele(next, __func__);
+}
+
+void
+dsl_destroy_snapshot_sync_impl(dsl_dataset_t *ds, dmu_tx_t *tx)
+{
+    dsl_pool_t *dp = ds->ds_pool;
+    dsl_dataset_t *prev = NULL, *next;
+    bool own_prev = false; /* P is of the same chain, not the origin of a clone */
+
+    history_log_ds(ds, "destroy", tx, " ");
+    if (ds->ds_phys.ds_prev_snap_obj != 0) {
+        if (!mos_must(dp, dsl_dataset_hold_obj_locked(dp, ds->ds_phys.ds_prev_snap_obj, __func__, &prev)))
+            return;
+        own_prev = prev->ds_phys.ds_next_snap_obj == ds->ds_object;
+        unlink_previous(ds, prev, tx);
+    }
+    if (mos_must(dp, dsl_dataset_hold_obj_locked(dp, ds->ds_phys.ds_next_snap_obj, __func__, &next))) {
+        leave_chain(ds, own_prev ? prev : NULL, next, tx);
+        dsl_dataset_rele(next, __func__);
+    }
     if (prev != NULL)
         dsl_dataset_rele(prev, __func__);
 }
@@ -278,11 +292,11 @@ unlink_origin(dsl_dataset_t *ds, dmu_tx_t *tx)
     char name[20];
 
     dsl_dataset_remove_from_next_clones(origin, ds->ds_object, tx);
-    VERIFY(origin->ds_phys.ds_num_children > 1);
     dsl_dataset_set(origin, &origin->ds_phys.ds_num_children, origin->ds_phys.ds_num_children - 1, tx);
     if (origin->ds_dir->dd_phys.dd_clones != 0) {
         snprintf(name, sizeof(name), "%llx", (unsigned long long)ds->ds_object);
-        VERIFY0(zap_remove(pool_mos(ds->ds_pool), origin->ds_dir->dd_phys.dd_clones, name, tx));
+        mos_must(ds->ds_pool,
+                 zap_remove(pool_mos(ds->ds_pool), origin->ds_dir->dd_phys.dd_clones, name, tx));
     }
 }
 
@@ -383,9 +397,16 @@ check_deadlists(dsl_dataset_t *ds)
     dsl_dataset_phys_t p = ds->ds_phys;
     int err = dsl_deadlist_verify(dp, p.ds_deadlist_obj);
 
-    for (int i = 0; i < 2 && err == 0 && p.ds_next_snap_obj != 0; i++) /* the next, and the one after it */
-        if ((err = mos_read_bonus(dp, p.ds_next_snap_obj, DMU_OT_DSL_DATASET, &p, sizeof(p))) == 0)
+    if (err == 0 && p.ds_prev_snap_obj != 0)
+        err = mos_read_bonus(dp, p.ds_prev_snap_obj, DMU_OT_DSL_DATASET, &p, sizeof(p));
+    p = ds->ds_phys;
+    for (int i = 0; i < 2 && err == 0 && p.ds_next_snap_obj != 0; i++) { /* the next, and the one after it */
+        err = mos_read_bonus(dp, p.ds_next_snap_obj, DMU_OT_DSL_DATASET, &p, sizeof(p));
+        if (err == 0 && i == 0 && p.ds_prev_snap_obj != ds->ds_object)
+            err = SET_ERROR(EIO);
+        if (err == 0)
             err = dsl_deadlist_verify(dp, p.ds_deadlist_obj);
+    }
     if (err == 0)
         err = mos_read_bonus(dp, ds->ds_dir->dd_phys.dd_head_dataset_obj, DMU_OT_DSL_DATASET, &p, sizeof(p));
     return err != 0 ? err : dsl_deadlist_verify(dp, p.ds_deadlist_obj);
@@ -529,7 +550,8 @@ head_sync(void *arg, dmu_tx_t *tx)
     destroy_arg_t *da = arg;
     dsl_dataset_t *ds;
 
-    VERIFY0(dsl_dataset_hold_locked(da->da_pool, da->da_names[0], __func__, &ds));
+    if (!mos_must(da->da_pool, dsl_dataset_hold_locked(da->da_pool, da->da_names[0], __func__, &ds)))
+        return;
     dsl_destroy_head_sync_impl(ds, tx);
     dsl_dataset_rele(ds, __func__);
 }

@@ -258,15 +258,19 @@ dsl_dir_is_clone(dsl_dir_t *dd)
 
 /* ---- writing back ---- */
 
+bool
+mos_must(dsl_pool_t *dp, int err)
+{
+    if (err != 0)
+        spa_suspend(dp->dp_spa, err);
+    return err == 0;
+}
+
 /* It was readable when it was loaded; when it no longer is, this txg must not become the pool's state. */
 bool
 mos_bonus_for_sync(dsl_pool_t *dp, uint64_t object, dmu_buf_t **dbp)
 {
-    int err = dmu_bonus_hold(pool_mos(dp), object, dbp);
-
-    if (err != 0)
-        spa_suspend(dp->dp_spa, err);
-    return err == 0;
+    return mos_must(dp, dmu_bonus_hold(pool_mos(dp), object, dbp));
 }
 
 void
@@ -314,12 +318,15 @@ dsl_dir_create_sync(dsl_pool_t *dp, dsl_dir_t *parent, const char *name, dmu_tx_
     uint64_t object;
     dmu_buf_t *db;
 
-    VERIFY0(dmu_object_alloc(mos, DMU_OT_DSL_DIR, 0, DMU_OT_DSL_DIR, sizeof(dsl_dir_phys_t), 0, tx, &object));
+    if (!mos_must(dp, dmu_object_alloc(mos, DMU_OT_DSL_DIR, 0, DMU_OT_DSL_DIR, sizeof(dsl_dir_phys_t), 0, tx,
+                                       &object)))
+        return 0;
     if (parent != NULL)
-        VERIFY0(zap_add_u64(mos, parent->dd_phys.dd_child_dir_zapobj, name, object, tx));
+        mos_must(dp, zap_add_u64(mos, parent->dd_phys.dd_child_dir_zapobj, name, object, tx));
     else
-        VERIFY0(zap_add_u64(mos, DMU_POOL_DIRECTORY_OBJECT, DMU_POOL_ROOT_DATASET, object, tx));
-    VERIFY0(dmu_bonus_hold(mos, object, &db));
+        mos_must(dp, zap_add_u64(mos, DMU_POOL_DIRECTORY_OBJECT, DMU_POOL_ROOT_DATASET, object, tx));
+    if (!mos_bonus_for_sync(dp, object, &db))
+        return 0;
     dmu_buf_will_dirty(db, tx);
     dsl_dir_phys_t *phys = db->db_data;
     memset(phys, 0, sizeof(*phys));
@@ -349,14 +356,15 @@ dsl_dir_destroy_sync(uint64_t ddobj, dsl_pool_t *dp, dmu_tx_t *tx)
     objset_t *mos = pool_mos(dp);
     dsl_dir_t *dd;
 
-    VERIFY0(dsl_dir_hold_obj(dp, ddobj, __func__, &dd));
+    if (!mos_must(dp, dsl_dir_hold_obj(dp, ddobj, __func__, &dd)))
+        return;
     dir_drop_reservation(dd, tx);
-    VERIFY0(dd->dd_phys.dd_used_bytes);
-    VERIFY0(zap_destroy(mos, dd->dd_phys.dd_child_dir_zapobj, tx));
-    VERIFY0(zap_destroy(mos, dd->dd_phys.dd_props_zapobj, tx));
+    mos_must(dp, dd->dd_phys.dd_used_bytes == 0 ? 0 : SET_ERROR(EIO));
+    mos_must(dp, zap_destroy(mos, dd->dd_phys.dd_child_dir_zapobj, tx));
+    mos_must(dp, zap_destroy(mos, dd->dd_phys.dd_props_zapobj, tx));
     if (dd->dd_phys.dd_clones != 0)
-        VERIFY0(zap_destroy(mos, dd->dd_phys.dd_clones, tx));
-    VERIFY0(zap_remove(mos, dd->dd_parent->dd_phys.dd_child_dir_zapobj, dd->dd_name, tx));
+        mos_must(dp, zap_destroy(mos, dd->dd_phys.dd_clones, tx));
+    mos_must(dp, zap_remove(mos, dd->dd_parent->dd_phys.dd_child_dir_zapobj, dd->dd_name, tx));
     dsl_dir_undirty(dd);
     mutex_enter(&dp->dp_lock);
     list_remove(&dp->dp_dirs, dd); /* its number may be used again: not to be found any more */

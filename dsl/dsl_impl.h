@@ -45,6 +45,7 @@ typedef struct dsl_task dsl_task_t;
 uint64_t dsl_deadlist_alloc(dsl_pool_t *dp, dmu_tx_t *tx);
 void dsl_deadlist_free(dsl_pool_t *dp, uint64_t dlobj, dmu_tx_t *tx); /* with its bpobjs; the blocks listed stay */
 int dsl_deadlist_open(dsl_pool_t *dp, uint64_t dlobj, dsl_deadlist_t **dlp);
+dsl_deadlist_t *dsl_deadlist_none(dsl_pool_t *dp); /* an empty one without an object, for a txg that will not be committed */
 void dsl_deadlist_close(dsl_deadlist_t *dl); /* must be written back: dsl_deadlist_sync */
 void dsl_deadlist_sync(dsl_deadlist_t *dl, dmu_tx_t *tx); /* the header to its bonus, when changed */
 void dsl_deadlist_insert(dsl_deadlist_t *dl, const blkptr_t *bp, dmu_tx_t *tx);
@@ -247,7 +248,12 @@ void dsl_dir_undirty(dsl_dir_t *dd);
 bool dsl_dir_is_clone(dsl_dir_t *dd);
 /* Reading the MOS: the name that has this value in a ZAP (ZFS_MAX_DATASET_NAME_LEN bytes; ENOENT); a bonus of the given type. */
 int mos_name_of(dsl_pool_t *dp, uint64_t zapobj, uint64_t value, char *name);
-bool mos_bonus_for_sync(dsl_pool_t *dp, uint64_t object, dmu_buf_t **dbp); /* false: unreadable, the pool is suspended */
+/*
+ * Steps of sync tasks that only damage can make fail, damage that their check has not seen: the pool is suspended, so that the txg never
+ * becomes its state; what the task still does in memory does not matter. False: it failed.
+ */
+bool mos_must(dsl_pool_t *dp, int err);
+bool mos_bonus_for_sync(dsl_pool_t *dp, uint64_t object, dmu_buf_t **dbp);
 int mos_read_bonus(dsl_pool_t *dp, uint64_t object, uint8_t type, void *out, size_t n);
 void dsl_dir_sync(dsl_dir_t *dd, dmu_tx_t *tx); /* phys to its bonus */
 int dsl_dir_count_children(dsl_dir_t *dd, uint64_t *n);
@@ -262,7 +268,7 @@ int dsl_dataset_objset_locked(dsl_dataset_t *ds, objset_t **osp);
 void dsl_dataset_add_ref(dsl_dataset_t *ds);
 void dsl_dataset_will_dirty(dsl_dataset_t *ds, dmu_tx_t *tx); /* syncing thread, before changing ds_phys */
 void dsl_dataset_set(dsl_dataset_t *ds, uint64_t *field, uint64_t value, dmu_tx_t *tx); /* will_dirty, one field of ds_phys */
-dsl_deadlist_t *dsl_dataset_deadlist(dsl_dataset_t *ds);      /* syncing thread, a task whose check has looked: open it if need be */
+dsl_deadlist_t *dsl_dataset_deadlist(dsl_dataset_t *ds);      /* syncing thread: open it if need be. Unreadable: the pool is suspended, this one empty */
 int dsl_dataset_open_deadlist(dsl_dataset_t *ds, dsl_deadlist_t **dlp); /* the same, from any thread; EIO, ECKSUM */
 void dsl_dataset_close_deadlist(dsl_dataset_t *ds, dmu_tx_t *tx);
 void dsl_dataset_sync_phys(dsl_dataset_t *ds, dmu_tx_t *tx);
@@ -310,7 +316,7 @@ void account_txg_done(dsl_pool_t *dp, uint64_t txg); /* txg has synced: its prom
 
 /* ---------------------------------------------------------------- pieces of sync tasks: config lock held for writing ---- */
 
-/* create.c. A new head under parent, as a clone of origin (NULL: an empty one). Returns its dataset object. ZFS: dsl_dataset_create_sync */
+/* create.c. A new head under parent, as a clone of origin (NULL: an empty one). Returns its dataset object. 0: the pool is suspended. ZFS: dsl_dataset_create_sync */
 uint64_t dsl_dataset_create_sync(dsl_dir_t *parent, const char *name, dsl_dataset_t *origin, uint64_t flags, dmu_tx_t *tx);
 int dsl_dataset_clone_check(dsl_dataset_t *origin); /* syncing thread: EIO, ECKSUM when there can be no clone of it */
 /* Give a new head its (empty) objset; init is called when type is ZFS and init_zfs. */

@@ -187,11 +187,16 @@ feature_add(dsl_pool_t *dp, const char *guid, int64_t delta, dmu_tx_t *tx)
     const feature_t *f = feature_find(guid);
     uint64_t object = dp->dp_features_obj[f->f_readonly_compatible], count = 0;
 
-    if (zap_lookup_u64(pool_mos(dp), object, guid, &count) == ENOENT && f->f_text != NULL)
-        VERIFY0(
-            zap_update(pool_mos(dp), dp->dp_feature_desc_obj, guid, 1, strlen(f->f_text) + 1, f->f_text, tx));
-    VERIFY(delta >= 0 || count >= (uint64_t)-delta);
-    VERIFY0(zap_update_u64(pool_mos(dp), object, guid, count + (uint64_t)delta, tx));
+    int err = zap_lookup_u64(pool_mos(dp), object, guid, &count);
+
+    if (err == ENOENT && f->f_text != NULL)
+        mos_must(dp, zap_update(pool_mos(dp), dp->dp_feature_desc_obj, guid, 1, strlen(f->f_text) + 1, f->f_text,
+                                tx));
+    if (!mos_must(dp, err == ENOENT ? 0 : err))
+        return;
+    if (delta < 0 && count < (uint64_t)-delta)
+        delta = -(int64_t)count; /* counted wrong by whoever wrote it */
+    mos_must(dp, zap_update_u64(pool_mos(dp), object, guid, count + (uint64_t)delta, tx));
 }
 
 int
@@ -271,10 +276,11 @@ feature_zapify(dsl_pool_t *dp, uint64_t object, dmu_tx_t *tx)
 
     if (feature_is_zapified(dp, object))
         return;
-    VERIFY0(dmu_object_info(pool_mos(dp), object, &doi));
-    VERIFY0(dmu_object_reclaim(pool_mos(dp), object, DMU_OTN_ZAP_METADATA, doi.doi_data_block_size,
-                               doi.doi_bonus_type, doi.doi_bonus_size, tx));
-    VERIFY0(zap_init(pool_mos(dp), object, tx));
+    if (!mos_must(dp, dmu_object_info(pool_mos(dp), object, &doi)) ||
+        !mos_must(dp, dmu_object_reclaim(pool_mos(dp), object, DMU_OTN_ZAP_METADATA, doi.doi_data_block_size,
+                                         doi.doi_bonus_type, doi.doi_bonus_size, tx)) ||
+        !mos_must(dp, zap_init(pool_mos(dp), object, tx)))
+        return;
     feature_add(dp, FEATURE_EXTENSIBLE_DATASET, 1, tx);
 }
 
@@ -288,7 +294,7 @@ feature_ds_set(dsl_pool_t *dp, uint64_t dsobj, uint32_t bits, dmu_tx_t *tx)
     for (size_t i = 0; i < ARRAY_SIZE(ds_features); i++) {
         if ((bits & ds_features[i].bit) == 0)
             continue;
-        VERIFY0(zap_add(pool_mos(dp), dsobj, ds_features[i].guid, 8, 1, &zero, tx));
+        mos_must(dp, zap_add(pool_mos(dp), dsobj, ds_features[i].guid, 8, 1, &zero, tx));
         feature_add(dp, ds_features[i].guid, 1, tx);
     }
 }
@@ -336,7 +342,7 @@ feature_ds_clear(dsl_pool_t *dp, uint64_t dsobj, uint32_t bits, dmu_tx_t *tx)
     for (size_t i = 0; i < ARRAY_SIZE(ds_features); i++) {
         if ((bits & ds_features[i].bit) == 0)
             continue;
-        VERIFY0(zap_remove(pool_mos(dp), dsobj, ds_features[i].guid, tx));
+        mos_must(dp, zap_remove(pool_mos(dp), dsobj, ds_features[i].guid, tx));
         feature_add(dp, ds_features[i].guid, -1, tx);
     }
 }
@@ -346,7 +352,7 @@ feature_free_object(dsl_pool_t *dp, uint64_t object, dmu_tx_t *tx)
 {
     if (feature_is_zapified(dp, object))
         feature_add(dp, FEATURE_EXTENSIBLE_DATASET, -1, tx);
-    VERIFY0(dmu_object_free(pool_mos(dp), object, tx));
+    mos_must(dp, dmu_object_free(pool_mos(dp), object, tx));
 }
 
 void

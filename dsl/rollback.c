@@ -69,7 +69,8 @@ rollback_sync(void *arg, dmu_tx_t *tx)
     dsl_dataset_t *ds = ra->ra_ds, *temp;
     uint64_t object = dsl_dataset_create_sync(ds->ds_dir, ROLLBACK_NAME, ds->ds_prev, 0, tx);
 
-    VERIFY0(dsl_dataset_hold_obj_locked(ra->ra_pool, object, __func__, &temp));
+    if (!mos_must(ra->ra_pool, dsl_dataset_hold_obj_locked(ra->ra_pool, object, __func__, &temp)))
+        return;
     dsl_dataset_clone_swap_sync(temp, ds, tx);
     history_log_ds(ds, "rollback", tx, "to=%s", ds->ds_prev->ds_snapname);
     mutex_enter(&ds->ds_lock);

@@ -49,9 +49,10 @@ snapshot_object(dsl_dataset_t *ds, uint64_t crtxg, dmu_tx_t *tx)
     uint64_t object;
     dmu_buf_t *db;
 
-    VERIFY0(dmu_object_alloc(mos, DMU_OT_DSL_DATASET, 0, DMU_OT_DSL_DATASET, sizeof(dsl_dataset_phys_t), 0,
-                             tx, &object));
-    VERIFY0(dmu_bonus_hold(mos, object, &db));
+    if (!mos_must(ds->ds_pool, dmu_object_alloc(mos, DMU_OT_DSL_DATASET, 0, DMU_OT_DSL_DATASET,
+                                                sizeof(dsl_dataset_phys_t), 0, tx, &object)) ||
+        !mos_bonus_for_sync(ds->ds_pool, object, &db))
+        return 0;
     dmu_buf_will_dirty(db, tx);
     dsl_dataset_phys_t *p = db->db_data;
     *p = ds->ds_phys; /* directory, previous snapshot, deadlist, sizes, flags, root pointer */
@@ -82,8 +83,8 @@ relink_previous(dsl_dataset_t *ds, uint64_t snapobj, dmu_tx_t *tx)
         dsl_dataset_set(prev, &prev->ds_phys.ds_next_snap_obj, snapobj, tx);
     } else if (prev->ds_phys.ds_next_clones_obj != 0) { /* prev is the origin */
         dsl_dataset_remove_from_next_clones(prev, ds->ds_object, tx);
-        VERIFY0(
-            zap_add_int_key(pool_mos(ds->ds_pool), prev->ds_phys.ds_next_clones_obj, snapobj, snapobj, tx));
+        mos_must(ds->ds_pool, zap_add_int_key(pool_mos(ds->ds_pool), prev->ds_phys.ds_next_clones_obj, snapobj,
+                                              snapobj, tx));
     }
 }
 
@@ -95,7 +96,8 @@ dsl_dataset_remove_from_next_clones(dsl_dataset_t *origin, uint64_t dsobj, dmu_t
     if (origin->ds_phys.ds_next_clones_obj == 0)
         return;
     snprintf(name, sizeof(name), "%llx", (unsigned long long)dsobj);
-    VERIFY0(zap_remove(pool_mos(origin->ds_pool), origin->ds_phys.ds_next_clones_obj, name, tx));
+    mos_must(origin->ds_pool,
+             zap_remove(pool_mos(origin->ds_pool), origin->ds_phys.ds_next_clones_obj, name, tx));
 }
 
 /* The head starts over: everything shared, nothing given up. */
@@ -125,12 +127,12 @@ dsl_dataset_snapshot_sync(dsl_dataset_t *ds, const char *snapname, dmu_tx_t *tx)
 {
     uint64_t txg = dmu_tx_txg(tx), crtxg = txg == TXG_INITIAL ? 1 : txg;
 
-    (void)dsl_dataset_deadlist(ds);
-    dsl_deadlist_sync(ds->ds_deadlist, tx); /* the snapshot takes it over as it is */
+    dsl_deadlist_sync(dsl_dataset_deadlist(ds), tx); /* the snapshot takes it over as it is */
     uint64_t object = snapshot_object(ds, crtxg, tx);
     relink_previous(ds, object, tx);
     head_after_snapshot(ds, object, crtxg, tx);
-    VERIFY0(zap_add_u64(pool_mos(ds->ds_pool), ds->ds_phys.ds_snapnames_zapobj, snapname, object, tx));
+    mos_must(ds->ds_pool,
+             zap_add_u64(pool_mos(ds->ds_pool), ds->ds_phys.ds_snapnames_zapobj, snapname, object, tx));
     dsl_dataset_hold_prev(ds);
 }
 
@@ -203,11 +205,14 @@ snapshot_sync(void *arg, dmu_tx_t *tx)
 
     for (int i = 0; i < sa->sa_count; i++) {
         VERIFY0(name_split_snapshot(sa->sa_names[i], fs, &snap));
-        VERIFY0(dsl_dataset_hold_locked(sa->sa_pool, fs, __func__, &ds));
+        if (!mos_must(sa->sa_pool, dsl_dataset_hold_locked(sa->sa_pool, fs, __func__, &ds)))
+            return;
         dsl_dataset_snapshot_sync(ds, snap, tx);
-        history_log_ds(ds->ds_prev, "snapshot", tx, " ");
-        if (sa->sa_props != NULL)
-            prop_set_all_sync(ds->ds_prev, sa->sa_props, tx);
+        if (ds->ds_prev != NULL) {
+            history_log_ds(ds->ds_prev, "snapshot", tx, " ");
+            if (sa->sa_props != NULL)
+                prop_set_all_sync(ds->ds_prev, sa->sa_props, tx);
+        }
         dsl_dataset_rele(ds, __func__);
     }
 }
