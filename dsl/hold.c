@@ -111,7 +111,7 @@ hold_sync_one(hold_arg_t *ha, dsl_dataset_t *ds, dmu_tx_t *tx)
     if (ds->ds_phys.ds_userrefs_obj == 0)
         dsl_dataset_set(ds, &ds->ds_phys.ds_userrefs_obj,
                         zap_create(mos, DMU_OT_USERREFS, DMU_OT_NONE, 0, tx), tx);
-    VERIFY0(zap_add_u64(mos, ds->ds_phys.ds_userrefs_obj, ha->ha_tag, (uint64_t)time(NULL), tx));
+    mos_must(ha->ha_pool, zap_add_u64(mos, ds->ds_phys.ds_userrefs_obj, ha->ha_tag, (uint64_t)time(NULL), tx));
     history_log_ds(ds, "hold", tx, "tag=%s", ha->ha_tag);
     return 0;
 }
@@ -119,7 +119,7 @@ hold_sync_one(hold_arg_t *ha, dsl_dataset_t *ds, dmu_tx_t *tx)
 static void
 hold_sync(void *arg, dmu_tx_t *tx)
 {
-    VERIFY0(each_snapshot(arg, hold_sync_one, tx));
+    mos_must(((hold_arg_t *)arg)->ha_pool, each_snapshot(arg, hold_sync_one, tx));
 }
 
 int
@@ -168,8 +168,8 @@ release_sync_one(hold_arg_t *ha, dsl_dataset_t *ds, dmu_tx_t *tx)
 {
     bool last;
 
-    VERIFY0(is_last(ds, &last));
-    VERIFY0(zap_remove(pool_mos(ha->ha_pool), ds->ds_phys.ds_userrefs_obj, ha->ha_tag, tx));
+    mos_must(ha->ha_pool, is_last(ds, &last));
+    mos_must(ha->ha_pool, zap_remove(pool_mos(ha->ha_pool), ds->ds_phys.ds_userrefs_obj, ha->ha_tag, tx));
     history_log_ds(ds, "release", tx, "tag=%s", ha->ha_tag);
     if (last)
         dsl_destroy_snapshot_sync_impl(ds, tx);
@@ -179,7 +179,7 @@ release_sync_one(hold_arg_t *ha, dsl_dataset_t *ds, dmu_tx_t *tx)
 static void
 release_sync(void *arg, dmu_tx_t *tx)
 {
-    VERIFY0(each_snapshot(arg, release_sync_one, tx));
+    mos_must(((hold_arg_t *)arg)->ha_pool, each_snapshot(arg, release_sync_one, tx));
 }
 
 int

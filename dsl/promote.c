@@ -246,7 +246,7 @@ clones_remove(dsl_dir_t *dd, uint64_t head, dmu_tx_t *tx)
     char name[20];
 
     snprintf(name, sizeof(name), "%llx", (unsigned long long)head);
-    VERIFY0(zap_remove(pool_mos(dd->dd_pool), dd->dd_phys.dd_clones, name, tx));
+    mos_must(dd->dd_pool, zap_remove(pool_mos(dd->dd_pool), dd->dd_phys.dd_clones, name, tx));
 }
 
 static void
@@ -256,7 +256,7 @@ clones_add(dsl_dir_t *dd, uint64_t head, dmu_tx_t *tx)
 
     if (dd->dd_phys.dd_clones == 0)
         dsl_dir_set(dd, &dd->dd_phys.dd_clones, zap_create(mos, DMU_OT_DSL_CLONES, DMU_OT_NONE, 0, tx), tx);
-    VERIFY0(zap_add_int_key(mos, dd->dd_phys.dd_clones, head, head, tx));
+    mos_must(dd->dd_pool, zap_add_int_key(mos, dd->dd_phys.dd_clones, head, head, tx));
 }
 
 static int
@@ -365,7 +365,8 @@ turn_origin(const promote_t *p, dmu_tx_t *tx)
     uint64_t other = p->p_after.c_ds[p->p_after.c_count - 1]->ds_object, unique, comp, uncomp;
 
     dsl_dataset_remove_from_next_clones(o, first->ds_object, tx);
-    VERIFY0(zap_add_int_key(pool_mos(o->ds_pool), o->ds_phys.ds_next_clones_obj, other, other, tx));
+    mos_must(o->ds_pool,
+             zap_add_int_key(pool_mos(o->ds_pool), o->ds_phys.ds_next_clones_obj, other, other, tx));
     dsl_deadlist_space_range(dsl_dataset_deadlist(first), o->ds_phys.ds_prev_snap_txg, UINT64_MAX, &unique,
                              &comp, &uncomp);
     dsl_dataset_will_dirty(o, tx);
@@ -383,7 +384,8 @@ turn_directories(dsl_pool_t *dp, const promote_t *p, dmu_tx_t *tx)
 
     clones_remove(p->p_odd, p->p_head->ds_object, tx);
     clones_add(p->p_dd, p->p_ohead->ds_object, tx);
-    VERIFY0(dsl_dataset_hold_obj_locked(dp, p->p_base, p, &base));
+    if (!mos_must(dp, dsl_dataset_hold_obj_locked(dp, p->p_base, p, &base)))
+        return;
     clones_remove(base->ds_dir, p->p_ohead->ds_object, tx);
     clones_add(base->ds_dir, p->p_head->ds_object, tx);
     p->p_dd->dd_origin_txg = base->ds_phys.ds_creation_txg;
@@ -398,9 +400,9 @@ move_snapshots(dsl_pool_t *dp, const promote_t *p, dmu_tx_t *tx)
 {
     for (size_t i = 0; i < p->p_shared.c_count; i++) {
         dsl_dataset_t *ds = p->p_shared.c_ds[i];
-        VERIFY0(zap_remove(pool_mos(dp), p->p_ohead->ds_phys.ds_snapnames_zapobj, ds->ds_snapname, tx));
-        VERIFY0(zap_add_u64(pool_mos(dp), p->p_head->ds_phys.ds_snapnames_zapobj, ds->ds_snapname,
-                            ds->ds_object, tx));
+        mos_must(dp, zap_remove(pool_mos(dp), p->p_ohead->ds_phys.ds_snapnames_zapobj, ds->ds_snapname, tx));
+        mos_must(dp, zap_add_u64(pool_mos(dp), p->p_head->ds_phys.ds_snapnames_zapobj, ds->ds_snapname,
+                                 ds->ds_object, tx));
         dsl_dataset_move_sync(ds, p->p_dd, tx);
     }
 }
@@ -413,10 +415,14 @@ promote_sync(void *arg, dmu_tx_t *tx)
     promote_t p;
     space_t s;
 
-    VERIFY0(promote_hold(pa, &p));
-    VERIFY0(shared_space(dp, &p, &s));
+    if (!mos_must(dp, promote_hold(pa, &p)))
+        return;
+    if (!mos_must(dp, shared_space(dp, &p, &s))) {
+        promote_rele(&p);
+        return;
+    }
     history_log_ds(p.p_head, "promote", tx, " ");
-    VERIFY0(each_other_clone(dp, &p, clone_moves, tx));
+    mos_must(dp, each_other_clone(dp, &p, clone_moves, tx));
     turn_origin(&p, tx);
     turn_directories(dp, &p, tx);
     move_snapshots(dp, &p, tx);

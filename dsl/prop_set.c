@@ -45,7 +45,7 @@ props_zap_drop_empty(dsl_dataset_t *ds, dmu_tx_t *tx)
         count != 0)
         return;
     dsl_dataset_set(ds, &ds->ds_phys.ds_props_obj, 0, tx);
-    VERIFY0(zap_destroy(pool_mos(ds->ds_pool), zap, tx));
+    mos_must(ds->ds_pool, zap_destroy(pool_mos(ds->ds_pool), zap, tx));
 }
 
 static void
@@ -54,7 +54,7 @@ remove_entry(dsl_pool_t *dp, uint64_t zap, const char *prop, const char *suffix,
     char key[ZAP_MAXNAMELEN];
     int err = prop_key(prop, suffix, key) ? zap_remove(pool_mos(dp), zap, key, tx) : ENOENT;
 
-    VERIFY(err == 0 || err == ENOENT);
+    mos_must(dp, err == ENOENT ? 0 : err);
 }
 
 static void
@@ -68,10 +68,10 @@ write_entry(dsl_pool_t *dp, uint64_t zap, const char *prop, const char *suffix, 
     VERIFY(prop_key(prop, suffix, key));
     remove_entry(dp, zap, prop, suffix, tx); /* it may have another shape */
     if (d == NULL || d->pd_type == PROP_STRING) {
-        VERIFY0(zap_update(pool_mos(dp), zap, key, 1, strlen(value) + 1, value, tx));
+        mos_must(dp, zap_update(pool_mos(dp), zap, key, 1, strlen(value) + 1, value, tx));
     } else {
         VERIFY0(prop_text_to_number(d, value, &number, NULL));
-        VERIFY0(zap_update_u64(pool_mos(dp), zap, key, number, tx));
+        mos_must(dp, zap_update_u64(pool_mos(dp), zap, key, number, tx));
     }
 }
 
@@ -81,7 +81,7 @@ hide_received(dsl_pool_t *dp, uint64_t zap, const char *prop, dmu_tx_t *tx)
     char key[ZAP_MAXNAMELEN];
 
     VERIFY(prop_key(prop, PROP_SUFFIX_INHERIT, key));
-    VERIFY0(zap_update_u64(pool_mos(dp), zap, key, 0, tx));
+    mos_must(dp, zap_update_u64(pool_mos(dp), zap, key, 0, tx));
 }
 
 void
@@ -198,7 +198,7 @@ prop_set_received_sync(dsl_dataset_t *ds, const nvlist_t *props, dmu_tx_t *tx)
     uint64_t zap = props_zap_create(ds, tx);
     remove_entry(ds->ds_pool, zap, PROP_KEY_HASRECVD, "", tx);
     if (props != NULL) {
-        VERIFY0(zap_update_u64(pool_mos(ds->ds_pool), zap, PROP_KEY_HASRECVD, 0, tx));
+        mos_must(ds->ds_pool, zap_update_u64(pool_mos(ds->ds_pool), zap, PROP_KEY_HASRECVD, 0, tx));
         set_pairs(ds, PROP_OP_RECEIVED, props, tx);
     }
     props_zap_drop_empty(ds, tx);
@@ -311,7 +311,8 @@ prop_sync(void *arg, dmu_tx_t *tx)
     prop_arg_t *pa = arg;
     dsl_dataset_t *ds;
 
-    VERIFY0(dsl_dataset_hold_locked(pa->pa_pool, pa->pa_ds, __func__, &ds));
+    if (!mos_must(pa->pa_pool, dsl_dataset_hold_locked(pa->pa_pool, pa->pa_ds, __func__, &ds)))
+        return;
     if (pa->pa_op == PROP_OP_RECEIVED)
         prop_set_received_sync(ds, pa->pa_props, tx);
     else if (pa->pa_props != NULL)

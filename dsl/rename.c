@@ -175,8 +175,8 @@ rename_entry(dsl_dir_t *dd, dsl_dir_t *newparent, const char *name, dmu_tx_t *tx
 {
     objset_t *mos = pool_mos(dd->dd_pool);
 
-    VERIFY0(zap_remove(mos, dd->dd_parent->dd_phys.dd_child_dir_zapobj, dd->dd_name, tx));
-    VERIFY0(zap_add_u64(mos, newparent->dd_phys.dd_child_dir_zapobj, name, dd->dd_object, tx));
+    mos_must(dd->dd_pool, zap_remove(mos, dd->dd_parent->dd_phys.dd_child_dir_zapobj, dd->dd_name, tx));
+    mos_must(dd->dd_pool, zap_add_u64(mos, newparent->dd_phys.dd_child_dir_zapobj, name, dd->dd_object, tx));
     dsl_dir_set(dd, &dd->dd_phys.dd_parent_obj, newparent->dd_object, tx);
 }
 
@@ -205,8 +205,12 @@ rename_sync(void *arg, dmu_tx_t *tx)
     dsl_dir_t *dd, *newparent;
     const char *tail;
 
-    VERIFY0(dsl_dir_hold(ra->ra_pool, ra->ra_from, ra, &dd, NULL));
-    VERIFY0(dsl_create_check_name(ra->ra_pool, ra->ra_to, &newparent, &tail));
+    if (!mos_must(ra->ra_pool, dsl_dir_hold(ra->ra_pool, ra->ra_from, ra, &dd, NULL)))
+        return;
+    if (!mos_must(ra->ra_pool, dsl_create_check_name(ra->ra_pool, ra->ra_to, &newparent, &tail))) {
+        dsl_dir_rele(dd, ra);
+        return;
+    }
     if (newparent != dd->dd_parent) {
         move_space(dd, dd->dd_parent, -1, tx);
         move_space(dd, newparent, 1, tx);
@@ -265,10 +269,11 @@ snapshot_sync_one(rename_arg_t *ra, dsl_dataset_t *head)
 
     if (dsl_dataset_snap_lookup(head, ra->ra_from, &object) != 0)
         return;
-    VERIFY0(dsl_dataset_hold_obj_locked(dp, object, ra, &ds));
+    if (!mos_must(dp, dsl_dataset_hold_obj_locked(dp, object, ra, &ds)))
+        return;
     history_log_ds(ds, "rename", ra->ra_tx, "-> @%s", ra->ra_to);
-    VERIFY0(zap_remove(pool_mos(dp), names, ra->ra_from, ra->ra_tx));
-    VERIFY0(zap_add_u64(pool_mos(dp), names, ra->ra_to, object, ra->ra_tx));
+    mos_must(dp, zap_remove(pool_mos(dp), names, ra->ra_from, ra->ra_tx));
+    mos_must(dp, zap_add_u64(pool_mos(dp), names, ra->ra_to, object, ra->ra_tx));
     mutex_enter(&dp->dp_lock);
     snprintf(ds->ds_snapname, sizeof(ds->ds_snapname), "%s", ra->ra_to);
     mutex_exit(&dp->dp_lock);
@@ -325,7 +330,7 @@ snapshot_sync(void *arg, dmu_tx_t *tx)
     rename_arg_t *ra = arg;
 
     ra->ra_tx = tx;
-    VERIFY0(snapshot_walk(ra));
+    mos_must(ra->ra_pool, snapshot_walk(ra));
 }
 
 int
