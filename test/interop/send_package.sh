@@ -92,6 +92,17 @@ check "-p: header, one stream, trailer" dump "$T/p.zs" 2
 send_to "$T/Io.zs" -I tank/top/x@a tank/top/a-clone@c
 check "-I from the origin: header, 3 streams, trailer" dump "$T/Io.zs" 4
 
+quiet "hold" cowbird hold keep-me tank/top/x@b
+send_to "$T/h.zs" -h -I @a tank/top/x@c
+check "-h: zstream reads it" dump "$T/h.zs" 4
+send_to "$T/x.zs" tank/top/x@a
+receive_from "$T/x.zs" tank/copy
+receive_from "$T/h.zs" tank/copy
+cowbird holds tank/copy@b >"$T/said" 2>&1
+check "-h: the hold is there where it was received" grep -q keep-me "$T/said"
+quiet "release" cowbird release keep-me tank/top/x@b
+quiet "release" cowbird release keep-me tank/copy@b
+
 # what has no such snapshot
 quiet "snapshot" cowbird snapshot tank/top@only
 if cowbird send -R tank/top@only >"$T/only.zs" 2>"$T/said"; then not_ok "-R without the snapshot below is sent"; else
