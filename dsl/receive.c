@@ -316,6 +316,7 @@ receive_data(receive_t *rc, const one_t *on, const dmu_replay_record_t *wire)
     const dmu_receive_args_t *args = rc->rc_args;
     const nvlist_t *fs = on->on_snap != NULL ? on->on_snap->rs_fs : NULL;
     char origin[ZFS_MAX_DATASET_NAME_LEN];
+    uint64_t healed = 0;
     dmu_recv_args_t rva = {.rva_tofs = rc->rc_fs,
                            .rva_tosnap = rc->rc_snap,
                            .rva_begin = wire,
@@ -325,6 +326,7 @@ receive_data(receive_t *rc, const one_t *on, const dmu_replay_record_t *wire)
                            .rva_force = args->dra_force,
                            .rva_resumable = args->dra_resumable,
                            .rva_heal = args->dra_heal,
+                           .rva_healed = &healed,
                            .rva_origin = args->dra_origin,
                            .rva_props = on->on_top ? args->dra_props : NULL};
     dmu_recv_cookie_t *drc;
@@ -348,6 +350,8 @@ receive_data(receive_t *rc, const one_t *on, const dmu_replay_record_t *wire)
     if (err != 0)
         return err;
     rc->rc_streams++;
+    if (args->dra_heal)
+        receive_say(rc, "healed %llu damaged blocks of %s@%s", (unsigned long long)healed, rc->rc_fs, rc->rc_snap);
     if (on->on_there && !args->dra_heal)
         receive_props(rc, fs, on->on_top, false);
     if (on->on_snap != NULL)

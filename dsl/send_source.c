@@ -253,17 +253,16 @@ hold_snapshot(dsl_pool_t *dp, const dmu_send_args_t *args, send_source_t *ss)
     return err == 0 ? 0 : (send_source_rele(ss), err);
 }
 
-/* Its source is the snapshot with this guid: nobody else has received on top of it. */
+/* Its source is the snapshot it was received on top of. */
 static int
 saved_from(dsl_pool_t *dp, send_source_t *ss, uint64_t fromguid)
 {
-    char name[ZFS_MAX_DATASET_NAME_LEN];
     dsl_dataset_t *from;
-    int err = fromguid != 0 ? dsl_find_by_guid(dp, fromguid, true, name) : 0;
+    int err;
 
-    if (err != 0 || fromguid == 0)
-        return err;
-    if ((err = dsl_dataset_hold(dp, name, ss, &from)) != 0)
+    if (fromguid == 0)
+        return 0;
+    if ((err = dsl_dataset_hold_obj(dp, ss->ss_phys.ds_prev_snap_obj, ss, &from)) != 0)
         return err;
     err = source_from_snapshot(dp, ss, from);
     dsl_dataset_rele(from, ss);

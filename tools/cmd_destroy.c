@@ -275,6 +275,19 @@ plan_release(plan_t *pl)
     return 0;
 }
 
+/* What is kept of a broken receive hangs on the latest snapshot of its file system, and goes with the file system. */
+static void
+plan_drop_partial(plan_t *pl)
+{
+    char name[NAMELEN];
+    dsl_resume_t dr;
+    for (int i = 0; i < pl->pl_count; i++) {
+        if (strchr(pl->pl_names[i], '@') == NULL && dsl_recv_partial(pl->pl_dp, pl->pl_names[i], name, &dr) == 0 &&
+            strcmp(name, pl->pl_names[i]) != 0)
+            (void)dsl_recv_abort(pl->pl_dp, pl->pl_names[i]); /* an error shows when the file system is to go */
+    }
+}
+
 /* Runs of snapshots go together, file systems one by one. */
 static int
 plan_execute(plan_t *pl)
@@ -284,6 +297,8 @@ plan_execute(plan_t *pl)
     int code = plan_say_space(pl);
     if (code == 0 && !pl->pl_dryrun)
         code = plan_release(pl);
+    if (code == 0 && !pl->pl_dryrun)
+        plan_drop_partial(pl);
     for (int i = 0, end; i < pl->pl_count && code == 0 && !pl->pl_dryrun; i = end) {
         for (end = i; end < pl->pl_count && strchr(pl->pl_names[end], '@') != NULL;)
             end++;

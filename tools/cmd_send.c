@@ -206,15 +206,34 @@ is_mark(void *arg, const char *name)
     return EEXIST; /* found */
 }
 
-/* The source by its guid: a snapshot anywhere, or a bookmark of the same file system. */
+static int
+is_snap(void *arg, const char *name)
+{
+    find_mark_t *fm = arg;
+    dsl_stats_t st;
+    if (dsl_dataset_stats(fm->fm_pool, name, &st) != 0 || st.dst_guid != fm->fm_guid)
+        return 0;
+    snprintf(fm->fm_name, NAMELEN, "%s", name);
+    return EEXIST; /* found */
+}
+
+/* What was sent, by its guid; where a received copy has the same one, the name decides. */
+static bool
+find_sent(send_job_t *sj, dsl_pool_t *dp, const dsl_resume_t *dr)
+{
+    find_mark_t fm = {dp, dr->dr_toguid, sj->sj_to};
+    return is_snap(&fm, dr->dr_toname) != 0 || dsl_find_by_guid(dp, dr->dr_toguid, true, sj->sj_to) == 0;
+}
+
+/* The source by its guid: a snapshot or a bookmark of the same file system, or a snapshot anywhere (a clone's origin). */
 static bool
 find_source(send_job_t *sj, dsl_pool_t *dp, uint64_t guid)
 {
     find_mark_t fm = {dp, guid, sj->sj_from};
     char fs[NAMELEN];
-    if (dsl_find_by_guid(dp, guid, true, sj->sj_from) == 0)
-        return true;
     snprintf(fs, sizeof(fs), "%.*s", (int)strcspn(sj->sj_to, "@"), sj->sj_to);
+    if (dsl_for_each_snapshot(dp, fs, is_snap, &fm) == EEXIST || dsl_find_by_guid(dp, guid, true, sj->sj_from) == 0)
+        return true;
     return dsl_for_each_bookmark(dp, fs, is_mark, &fm) == EEXIST;
 }
 
@@ -242,7 +261,7 @@ send_resume(send_job_t *sj)
         return 1;
     if (sj->sj_verbose)
         tell_token(sj, &dr);
-    if (dsl_find_by_guid(dp, dr.dr_toguid, true, sj->sj_to) != 0)
+    if (!find_sent(sj, dp, &dr))
         return failx(env, "cannot resume send: '%s' used in the initial send no longer exists", dr.dr_toname);
     if (dr.dr_fromguid != 0 && !find_source(sj, dp, dr.dr_fromguid))
         return failx(env, "cannot resume send: incremental source 0x%" PRIx64 " no longer exists", dr.dr_fromguid);
