@@ -189,52 +189,43 @@ send_run(send_job_t *sj, const char *snap)
 
 /* ---- resuming ---- */
 
-typedef struct find_mark {
-    dsl_pool_t *fm_pool;
-    uint64_t fm_guid;
-    char *fm_name;
-} find_mark_t;
+typedef struct find_guid {
+    dsl_pool_t *fg_pool;
+    uint64_t fg_guid;
+    char *fg_name;
+} find_guid_t;
 
 static int
-is_mark(void *arg, const char *name)
+is_it(void *arg, const char *name)
 {
-    find_mark_t *fm = arg;
+    find_guid_t *fg = arg;
     dsl_bookmark_t bm;
-    if (dsl_bookmark_get(fm->fm_pool, name, &bm) != 0 || bm.db_guid != fm->fm_guid)
-        return 0;
-    snprintf(fm->fm_name, NAMELEN, "%s", name);
-    return EEXIST; /* found */
-}
-
-static int
-is_snap(void *arg, const char *name)
-{
-    find_mark_t *fm = arg;
     dsl_stats_t st;
-    if (dsl_dataset_stats(fm->fm_pool, name, &st) != 0 || st.dst_guid != fm->fm_guid)
+    bool mark = strchr(name, '#') != NULL;
+    int err = mark ? dsl_bookmark_get(fg->fg_pool, name, &bm) : dsl_dataset_stats(fg->fg_pool, name, &st);
+    if (err != 0 || (mark ? bm.db_guid : st.dst_guid) != fg->fg_guid)
         return 0;
-    snprintf(fm->fm_name, NAMELEN, "%s", name);
+    snprintf(fg->fg_name, NAMELEN, "%s", name);
     return EEXIST; /* found */
 }
 
-/* What was sent, by its guid; where a received copy has the same one, the name decides. */
+/* The snapshot by its guid: where it was; else wherever it is now. A copy in the same pool has the same guid. */
 static bool
-find_sent(send_job_t *sj, dsl_pool_t *dp, const dsl_resume_t *dr)
+find_target(send_job_t *sj, dsl_pool_t *dp, const dsl_resume_t *dr)
 {
-    find_mark_t fm = {dp, dr->dr_toguid, sj->sj_to};
-    return is_snap(&fm, dr->dr_toname) != 0 || dsl_find_by_guid(dp, dr->dr_toguid, true, sj->sj_to) == 0;
+    find_guid_t fg = {dp, dr->dr_toguid, sj->sj_to};
+    return is_it(&fg, dr->dr_toname) == EEXIST || dsl_find_by_guid(dp, dr->dr_toguid, true, sj->sj_to) == 0;
 }
 
-/* The source by its guid: a snapshot or a bookmark of the same file system, or a snapshot anywhere (a clone's origin). */
+/* The source: a snapshot or bookmark of the same file system; else one of its origin's, anywhere. */
 static bool
 find_source(send_job_t *sj, dsl_pool_t *dp, uint64_t guid)
 {
-    find_mark_t fm = {dp, guid, sj->sj_from};
+    find_guid_t fg = {dp, guid, sj->sj_from};
     char fs[NAMELEN];
     snprintf(fs, sizeof(fs), "%.*s", (int)strcspn(sj->sj_to, "@"), sj->sj_to);
-    if (dsl_for_each_snapshot(dp, fs, is_snap, &fm) == EEXIST || dsl_find_by_guid(dp, guid, true, sj->sj_from) == 0)
-        return true;
-    return dsl_for_each_bookmark(dp, fs, is_mark, &fm) == EEXIST;
+    return dsl_for_each_snapshot(dp, fs, is_it, &fg) == EEXIST || dsl_for_each_bookmark(dp, fs, is_it, &fg) == EEXIST ||
+           dsl_find_by_guid(dp, guid, true, sj->sj_from) == 0;
 }
 
 static void
@@ -261,7 +252,7 @@ send_resume(send_job_t *sj)
         return 1;
     if (sj->sj_verbose)
         tell_token(sj, &dr);
-    if (!find_sent(sj, dp, &dr))
+    if (!find_target(sj, dp, &dr))
         return failx(env, "cannot resume send: '%s' used in the initial send no longer exists", dr.dr_toname);
     if (dr.dr_fromguid != 0 && !find_source(sj, dp, dr.dr_fromguid))
         return failx(env, "cannot resume send: incremental source 0x%" PRIx64 " no longer exists", dr.dr_fromguid);

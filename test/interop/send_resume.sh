@@ -45,6 +45,9 @@ send_to "$T/inc.zs" -Lec -i @1 src/fs@2
 send_to "$T/mark.zs" -Lec -i '#m' src/fs@2
 check "from a bookmark: the same stream" cmp "$T/inc.zs" "$T/mark.zs"
 cowbird_pool third 2G
+# A copy in the sender's own pool has the same guids: it must not be taken for what the token means.
+cowbird send src/fs@1 2>"$T/said" | cowbird receive src/a-copy >"$T/.out" 2>&1 || { failed "a copy"; finish; }
+cowbird send -i @1 src/fs@2 2>"$T/said" | cowbird receive src/a-copy >"$T/.out" 2>&1 || { failed "a copy"; finish; }
 
 for mounted in mounted unmounted; do
     cowbird_pool dst 2G
@@ -74,6 +77,9 @@ done
 cowbird send -t 1-abc-de-00 >"$T/bytes" 2>"$T/said"
 check "a damaged token is refused" grep -q "resume token is corrupt" "$T/said"
 quiet "destroy" cowbird destroy src/fs@2
+cowbird send -nt "$token" >"$T/bytes" 2>"$T/said"
+check "a token is good for a copy, too" grep -q "src/a-copy@2" "$T/bytes"
+quiet "destroy" cowbird destroy src/a-copy@2
 cowbird send -t "$token" >"$T/bytes" 2>"$T/said"
 check "a token for what is gone is refused" grep -q "no longer exists" "$T/said"
 finish
