@@ -7,20 +7,7 @@
  *                             │                │
  *                   receive_list.c     receive_one() for each          before the first and after the last:
  *                                              │                       receive_replicate() (receive_package.c)
- *        destination ► skip what is here ► dmu_recv_begin ► properties ► _stream ► _end ► properties of the snapshot, holds
- *
- * WHERE IT GOES. The stream says what it was: pool/a/b@s. What the sender named on its command line is the top; in a package streams
- * below it keep their place below the target.
- *
- *                       target T            -d                       -e
- *   pool/a@s            T@s                 T/a@s                    T/a@s
- *   pool/a/b@s          T@s                 T/a/b@s                  T/b@s
- *   the same, top /a    T/b@s               T/a/b@s                  T/a/b@s
- *   pool@s              T@s                 T@s                      T/pool@s
- *   T = fs@snap         fs@snap             -                        -
- *
- * That is where it is unless it was renamed: a file system that is not there is looked for by its snapshot's guid, a new one's parent
- * likewise, in the neighbourhood first (the sender may be in the same pool).
+ *      destination (receive_name.c) ► skip what is here ► dmu_recv_begin ► properties ► _stream ► _end ► properties of the snapshot, holds
  *
  * An error ends a package; the streams before it were whole, and stay. A stream in an incremental package whose snapshot is here already is
  * passed over, so that a package can be received again after an error.
@@ -72,89 +59,6 @@ receive_release(receive_t *rc, const char *ds)
     const dmu_receive_args_t *args = rc->rc_args;
 
     return args->dra_release != NULL ? args->dra_release(args->dra_arg, ds) : 0;
-}
-
-#define FAIL(rc, err, ...) stream_fail((rc)->rc_se, SET_ERROR(err), 0, 0, __VA_ARGS__)
-
-/* ---- names ---- */
-
-int
-receive_map_name(receive_t *rc, const char *sent, char *fs)
-{
-    const char *target = rc->rc_args->dra_target, *slash = strrchr(rc->rc_top, '/'), *kept, *between = "";
-    size_t top = strlen(rc->rc_top);
-
-    if (strncmp(sent, rc->rc_top, top) != 0 || (sent[top] != '\0' && sent[top] != '/'))
-        return FAIL(rc, EINVAL, "the stream of %s does not belong into the package of %s", sent, rc->rc_top);
-    if (rc->rc_args->dra_drop_first) {
-        kept = sent + strcspn(sent, "/");
-    } else if (rc->rc_args->dra_use_last) {
-        kept = slash != NULL ? sent + (slash - rc->rc_top) : sent;
-        between = slash != NULL ? "" : "/";
-    } else {
-        kept = sent + top;
-    }
-    int n =
-        snprintf(fs, ZFS_MAX_DATASET_NAME_LEN, "%.*s%s%s", (int)strcspn(target, "@"), target, between, kept);
-    return n < ZFS_MAX_DATASET_NAME_LEN ? 0 : FAIL(rc, ENAMETOOLONG, "the name below %s is too long", target);
-}
-
-/* A target with '@' names the one snapshot there is. */
-static int
-check_target(receive_t *rc)
-{
-    const dmu_receive_args_t *args = rc->rc_args;
-
-    if (strchr(args->dra_target, '@') == NULL)
-        return 0;
-    if (args->dra_use_last || args->dra_drop_first)
-        return FAIL(rc, EINVAL, "a snapshot cannot be the target with -%c", args->dra_use_last ? 'e' : 'd');
-    if (rc->rc_list != NULL && (rc->rc_list->rl_list == NULL || rc->rc_list->rl_recursive))
-        return FAIL(rc, EINVAL, "a snapshot cannot be the target of a stream with several snapshots");
-    return 0;
-}
-
-static bool
-exists(receive_t *rc, const char *name)
-{
-    dsl_dataset_t *ds;
-
-    if (rc->rc_dry != NULL && nvlist_exists(rc->rc_dry, name))
-        return true;
-    if (dsl_dataset_hold(rc->rc_dp, name, rc, &ds) != 0)
-        return false;
-    dsl_dataset_rele(ds, rc);
-    return true;
-}
-
-/* The snapshot with this guid that is nearest: in fs or below, then below its parent, and so on up. */
-static int
-find_near(dsl_pool_t *dp, const char *fs, uint64_t guid, char *snap)
-{
-    char at[ZFS_MAX_DATASET_NAME_LEN];
-    int err = SET_ERROR(ENOENT);
-
-    snprintf(at, sizeof(at), "%s", fs);
-    for (char *slash = at; slash != NULL && err == ENOENT; slash = strrchr(at, '/')) {
-        if (slash != at)
-            *slash = '\0';
-        err = guid != 0 ? find_by_guid_below(dp, at, guid, true, snap) : SET_ERROR(ENOENT);
-    }
-    return err;
-}
-
-/* rc_fs moves to where the snapshot with this guid is; below: into it, under its own last name. */
-static void
-move_near(receive_t *rc, const char *near, uint64_t guid, bool below)
-{
-    char found[ZFS_MAX_DATASET_NAME_LEN], whole[2 * ZFS_MAX_DATASET_NAME_LEN];
-
-    if (find_near(rc->rc_dp, near, guid, found) != 0)
-        return;
-    snprintf(whole, sizeof(whole), "%.*s%s", (int)strcspn(found, "@"), found,
-             below ? strrchr(rc->rc_fs, '/') : "");
-    if (strlen(whole) < sizeof(rc->rc_fs))
-        strcpy(rc->rc_fs, whole);
 }
 
 /* ---- the destination of one stream ---- */
@@ -211,11 +115,11 @@ one_destination(receive_t *rc, const one_t *on)
     strcpy(rc->rc_snap, at != NULL ? at + 1 : on->on_sentsnap);
     strcpy(parent, rc->rc_fs);
     parent[strrchr(parent, '/') != NULL ? strrchr(parent, '/') - parent : 0] = '\0';
-    if (on->on_new && on->on_snap != NULL && parent[0] != '\0' && !exists(rc, parent))
-        move_near(rc, parent, receive_list_guid(on->on_snap->rs_fs, "parentfromsnap"), true);
+    if (on->on_new && on->on_snap != NULL && parent[0] != '\0' && !receive_exists(rc, parent))
+        receive_move(rc, receive_list_guid(on->on_snap->rs_fs, "parentfromsnap"), true);
     else if (!on->on_new && (!on->on_top || args->dra_drop_first || args->dra_use_last) &&
-             !exists(rc, rc->rc_fs))
-        move_near(rc, rc->rc_fs, on->on_begin->drr_fromguid, false);
+             !receive_exists(rc, rc->rc_fs))
+        receive_move(rc, on->on_begin->drr_fromguid, false);
     return 0;
 }
 
@@ -246,7 +150,7 @@ one_check(receive_t *rc, one_t *on)
 {
     char parent[ZFS_MAX_DATASET_NAME_LEN];
 
-    on->on_there = exists(rc, rc->rc_fs);
+    on->on_there = receive_exists(rc, rc->rc_fs);
     if (on->on_new && on->on_there && !rc->rc_args->dra_force)
         return FAIL(rc, EEXIST, "destination '%s' exists: must specify -F to overwrite it", rc->rc_fs);
     if (!on->on_new && !on->on_there)
@@ -256,7 +160,7 @@ one_check(receive_t *rc, one_t *on)
     if (on->on_there || slash == NULL || rc->rc_args->dra_drop_first)
         return 0;
     *slash = '\0';
-    return exists(rc, parent) ? 0 : FAIL(rc, ENOENT, "the parent of '%s' does not exist", rc->rc_fs);
+    return receive_exists(rc, parent) ? 0 : FAIL(rc, ENOENT, "the parent of '%s' does not exist", rc->rc_fs);
 }
 
 /* ---- one stream ---- */
@@ -310,30 +214,53 @@ pass_over(receive_t *rc, const dmu_replay_record_t *wire)
     return skip_stream(rc, wire);
 }
 
+static dmu_recv_args_t
+recv_args(receive_t *rc, const one_t *on, const dmu_replay_record_t *wire)
+{
+    const dmu_receive_args_t *args = rc->rc_args;
+
+    return (dmu_recv_args_t){.rva_tofs = rc->rc_fs,
+                             .rva_tosnap = rc->rc_snap,
+                             .rva_begin = wire,
+                             .rva_fd = args->dra_fd,
+                             .rva_off = rc->rc_progress,
+                             .rva_cancel = args->dra_cancel,
+                             .rva_force = args->dra_force,
+                             .rva_resumable = args->dra_resumable,
+                             .rva_heal = args->dra_heal,
+                             .rva_origin = args->dra_origin,
+                             .rva_props = on->on_top ? args->dra_props : NULL};
+}
+
+/* The snapshot is there: what else the package says of it, and what there is to tell. */
+static void
+one_done(receive_t *rc, const one_t *on, const nvlist_t *fs, uint64_t healed, uint64_t start)
+{
+    const dmu_receive_args_t *args = rc->rc_args;
+
+    rc->rc_streams++;
+    if (args->dra_heal)
+        receive_say(rc, "healed %" PRIu64 " damaged blocks of %s@%s", healed, rc->rc_fs, rc->rc_snap);
+    if (on->on_there && !args->dra_heal)
+        receive_props(rc, fs, on->on_top, false);
+    if (on->on_snap != NULL)
+        receive_snap_props(rc, rc->rc_fs, rc->rc_snap, on->on_snap, true);
+    if (args->dra_received != NULL)
+        args->dra_received(args->dra_arg, *rc->rc_progress - on->on_start + DRR_SIZE, gethrtime() - start);
+}
+
 static int
 receive_data(receive_t *rc, const one_t *on, const dmu_replay_record_t *wire)
 {
-    const dmu_receive_args_t *args = rc->rc_args;
     const nvlist_t *fs = on->on_snap != NULL ? on->on_snap->rs_fs : NULL;
     char origin[ZFS_MAX_DATASET_NAME_LEN];
-    uint64_t healed = 0;
-    dmu_recv_args_t rva = {.rva_tofs = rc->rc_fs,
-                           .rva_tosnap = rc->rc_snap,
-                           .rva_begin = wire,
-                           .rva_fd = args->dra_fd,
-                           .rva_off = rc->rc_progress,
-                           .rva_cancel = args->dra_cancel,
-                           .rva_force = args->dra_force,
-                           .rva_resumable = args->dra_resumable,
-                           .rva_heal = args->dra_heal,
-                           .rva_healed = &healed,
-                           .rva_origin = args->dra_origin,
-                           .rva_props = on->on_top ? args->dra_props : NULL};
+    dmu_recv_args_t rva = recv_args(rc, on, wire);
     dmu_recv_cookie_t *drc;
-    uint64_t start = gethrtime();
+    uint64_t start = gethrtime(), healed = 0;
 
-    if ((on->on_begin->drr_flags & DRR_FLAG_CLONE) && args->dra_origin == NULL &&
-        find_near(rc->rc_dp, rc->rc_fs, on->on_begin->drr_fromguid, origin) == 0) {
+    rva.rva_healed = &healed;
+    if ((on->on_begin->drr_flags & DRR_FLAG_CLONE) && rva.rva_origin == NULL &&
+        receive_find_origin(rc, on->on_begin->drr_fromguid, origin) == 0) {
         rva.rva_origin = origin;
         receive_say(rc, "found clone origin %s", origin);
     }
@@ -347,18 +274,9 @@ receive_data(receive_t *rc, const one_t *on, const dmu_replay_record_t *wire)
         err = dmu_recv_stream(drc, rc->rc_se);
     if (err == 0)
         err = dmu_recv_end(drc);
-    if (err != 0)
-        return err;
-    rc->rc_streams++;
-    if (args->dra_heal)
-        receive_say(rc, "healed %llu damaged blocks of %s@%s", (unsigned long long)healed, rc->rc_fs, rc->rc_snap);
-    if (on->on_there && !args->dra_heal)
-        receive_props(rc, fs, on->on_top, false);
-    if (on->on_snap != NULL)
-        receive_snap_props(rc, rc->rc_fs, rc->rc_snap, on->on_snap, true);
-    if (args->dra_received != NULL)
-        args->dra_received(args->dra_arg, *rc->rc_progress - on->on_start + DRR_SIZE, gethrtime() - start);
-    return 0;
+    if (err == 0)
+        one_done(rc, on, fs, healed, start);
+    return err;
 }
 
 static int
@@ -368,7 +286,7 @@ receive_one(receive_t *rc, const dmu_replay_record_t *wire, const struct drr_beg
     int err = one_init(rc, &on, b);
 
     if (err == 0)
-        err = check_target(rc);
+        err = receive_check_target(rc);
     if (err == 0)
         err = one_destination(rc, &on);
     if (err == 0 && already_here(rc, &on, false))
@@ -437,7 +355,7 @@ package_streams(receive_t *rc)
     const receive_list_t *rl = rc->rc_list;
     bool tree = rl->rl_list != NULL && rl->rl_recursive && rl->rl_fromsnap != NULL, done = true,
          atend = false;
-    int err = check_target(rc);
+    int err = receive_check_target(rc);
 
     if (err == 0)
         err = receive_map_name(rc, rc->rc_top, tofs);

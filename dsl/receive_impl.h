@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * receive_impl.h - between receive.c (names, one stream after the other), receive_list.c (what a package's list says),
+ * receive_impl.h - between receive.c (one stream after the other), receive_name.c (where it goes), receive_list.c (what a package's list says),
  * receive_package.c (the tree that is here made like the sender's) and receive_prop.c (properties and holds).
  */
 #ifndef COWBIRD_RECEIVE_IMPL_H
@@ -56,8 +56,18 @@ typedef struct receive {
 void receive_say(receive_t *rc, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void receive_warn(receive_t *rc, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 int receive_release(receive_t *rc, const char *ds);
+#define FAIL(rc, err, ...) stream_fail((rc)->rc_se, SET_ERROR(err), 0, 0, __VA_ARGS__)
+
+/* ---- receive_name.c ---- */
+
 /* Where the sender's file system goes. EINVAL, ENAMETOOLONG (told) */
 int receive_map_name(receive_t *rc, const char *sent, char *fs);
+int receive_check_target(receive_t *rc);              /* EINVAL (told) */
+bool receive_exists(receive_t *rc, const char *name); /* or would, in a dry run */
+/* The snapshot with this guid that is nearest to rc_fs: below it, then below its parent, and so on up. ENOENT */
+int receive_find_origin(receive_t *rc, uint64_t guid, char *snap);
+/* rc_fs becomes the file system below the target that has the snapshot with this guid, if any; below: goes into it, under its own last name. */
+void receive_move(receive_t *rc, uint64_t guid, bool below);
 
 /* ---- receive_package.c ---- */
 

@@ -118,7 +118,8 @@ iov_advance(struct iovec **iov, int *cnt, size_t n)
     while (*cnt > 0 && n > 0) {
         size_t k = MIN(n, (*iov)->iov_len);
 
-        (*iov)->iov_base = (char *)(*iov)->iov_base + k;
+        if (k != 0) /* an empty one may have no base */
+            (*iov)->iov_base = (char *)(*iov)->iov_base + k;
         (*iov)->iov_len -= k;
         n -= k;
         if ((*iov)->iov_len == 0) {

@@ -766,6 +766,38 @@ START_TEST(exchanged_names)
 }
 END_TEST
 
+/* Sender and receiver in one pool: every guid is there twice, and the sender's tree is not touched. */
+START_TEST(same_pool)
+{
+    handmade_t *hm = hm_open();
+    dsl_pool_t *a = hm->hm_a;
+
+    make_fs(a, "a/s");
+    make_fs(a, "a/s/one");
+    make_fs(a, "a/s/two");
+    snapshot_tree(a, "a/s", "1");
+    OK(dsl_clone(a, "a/s/one@1", "a/s/clone", NULL));
+    snapshot_tree(a, "a/s", "2");
+    OK(receive_fd_force(a, "a/r", send_package(a, "a/s@2", NULL, false)));
+    compare_trees(a, "a/s", a, "a/r", true, true);
+    OK(dsl_rename(a, "a/s/two", "a/s/one/low"));
+    make_fs(a, "a/s/two");
+    OK(dsl_promote(a, "a/s/clone", NULL));
+    snapshot_tree(a, "a/s", "3");
+    destroy_fs(a, "a/r/one"); /* its clone holds it */
+    OK(receive_fd_force(a, "a/r", send_package(a, "a/s@3", "a/s@2", true)));
+    compare_trees(a, "a/s", a, "a/r", true, true);
+
+    /* one that is not there is not found in the sender's tree */
+    snapshot_tree(a, "a/s", "4");
+    destroy_fs(a, "a/r/two");
+    ck_assert_int_eq(receive_fd_force(a, "a/r", send_package(a, "a/s@4", "a/s@3", false)), ENOENT);
+    ck_assert(is_there(a, "a/r@4") && !is_there(a, "a/r/two"));
+    pool_verify(a);
+    hm_close(hm);
+}
+END_TEST
+
 /* Without -F nothing is destroyed; a dry run changes nothing at all; what is held stays and is warned of. */
 START_TEST(what_is_gone)
 {
@@ -1004,6 +1036,7 @@ main(int argc, char **argv)
     tcase_add_test(t, properties);
     tcase_add_test(t, properties_again);
     tcase_add_test(t, exchanged_names);
+    tcase_add_test(t, same_pool);
     tcase_add_test(t, what_is_gone);
     tcase_add_test(t, another_tree);
     tcase_add_test(t, broken_package);
