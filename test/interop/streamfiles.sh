@@ -85,6 +85,17 @@ listing "$T/pool/a" "$T/tree.2"
 quiet "snapshot" cowbird snapshot pool/a@2
 send_to "$T/full.zs" pool/a@1
 send_to "$T/inc.zs" -i @1 pool/a@2
+quiet "package" cowbird create pool/p
+quiet "package" cowbird create pool/p/below
+quiet "tree" tree make "$SEED.p" "$T/pool/p/below"
+quiet "quota" cowbird set quota=900M pool/p
+quiet "snapshot" cowbird snapshot -r pool/p@1
+quiet "clone" cowbird clone pool/p/below@1 pool/p/clone
+quiet "change" tree change "$SEED.c" "$T/pool/p/clone"
+quiet "snapshot" cowbird snapshot -r pool/p@2
+listing "$T/pool/p" "$T/tree.p"
+send_to "$T/p1.zs" -R pool/p@1
+send_to "$T/p2.zs" -R -I @1 pool/p@2
 quiet "create" cowbird create pool/h
 mkdir "$T/pool/h/victimdir" "$T/pool/h/loopdir"
 echo good >"$T/pool/h/good"
@@ -105,6 +116,9 @@ rm -rf "$T/y" && mkdir "$T/y"
 piped() { cat "$T/full.zs" "$T/inc.zs" | cowbird stream extract -s 1 -C "$T/y" - 2>"$T/said" && [ ! -s "$T/said" ]; }
 check "the state of an earlier snapshot, from a pipe, quietly" piped
 same "the tree of that snapshot" "$T/y" "$T/tree.1"
+check "mount of a package and its increment" cowbird mount "$T/p1.zs,$T/p2.zs" "$T/m"
+same "the tree of the package: file systems, a clone" "$T/m" "$T/tree.p"
+quiet "unmount" cowbird unmount "$T/m"
 check "mount of both" sh -c "cd '$T' && '$COWBIRD' mount full.zs,inc.zs m"
 same "the mounted tree" "$T/m" "$T/tree.2"
 same "its earlier snapshot" "$T/m/.zfs/snapshot/1" "$T/tree.1"

@@ -485,6 +485,43 @@ guid_twice(const rm_pool_t *rp, const rm_fs_t *top)
     return false;
 }
 
+static bool
+comes_after(const rm_pool_t *rp, const rm_fs_t *fs, const rm_fs_t *top, const bool *sent)
+{
+    rm_fs_t *origin = NULL;
+
+    if (fs->rf_origin != 0)
+        (void)rm_snap_by_id(rp, fs->rf_origin, &origin);
+    for (int i = 0; i < RM_FS; i++) {
+        const rm_fs_t *f = rp->rp_fs[i];
+        bool parent = f != NULL && fs != top && f != fs && rm_below(f->rf_name, top->rf_name) &&
+                      rm_below(fs->rf_name, f->rf_name);
+        if (f != NULL && !sent[i] && (parent || f == origin))
+            return false;
+    }
+    return true;
+}
+
+/* A parent comes before its children, an origin before its clones: where a file system is a clone of one below it, there is no order. */
+static bool
+has_order(const rm_pool_t *rp, const rm_fs_t *top)
+{
+    bool sent[RM_FS] = {false};
+    int left = 0;
+
+    for (int round = 0; round < RM_FS; round++) {
+        left = 0;
+        for (int i = 0; i < RM_FS; i++) {
+            const rm_fs_t *fs = rp->rp_fs[i];
+            if (fs == NULL || sent[i] || !rm_below(fs->rf_name, top->rf_name))
+                continue;
+            sent[i] = comes_after(rp, fs, top, sent);
+            left += !sent[i];
+        }
+    }
+    return left == 0;
+}
+
 bool
 rm_tree_is_whole(const rm_pool_t *rp, const rm_fs_t *top, const char *snap)
 {
@@ -506,7 +543,7 @@ rm_tree_is_whole(const rm_pool_t *rp, const rm_fs_t *top, const char *snap)
             origin - ofs->rf_snaps > rm_snap_index(ofs, snap))
             return false;
     }
-    return !guid_twice(rp, top);
+    return !guid_twice(rp, top) && has_order(rp, top);
 }
 
 static rm_fs_t *
