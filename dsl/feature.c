@@ -323,7 +323,7 @@ void
 feature_ds_set_values(dsl_pool_t *dp, uint64_t dsobj, uint32_t bit, const uint64_t *v, uint64_t n, dmu_tx_t *tx)
 {
     if (n > 0 && n <= DS_FEATURE_VALUES)
-        VERIFY0(zap_update(pool_mos(dp), dsobj, ds_feature_guid(bit), sizeof(*v), n, v, tx));
+        (void)mos_must(dp, zap_update(pool_mos(dp), dsobj, ds_feature_guid(bit), sizeof(*v), n, v, tx));
 }
 
 void

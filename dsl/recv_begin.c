@@ -131,7 +131,8 @@ make_dataset(dmu_recv_cookie_t *drc, dsl_dir_t *parent, const char *name, dsl_da
     uint64_t obj = dsl_dataset_create_sync(parent, name, origin, begin_flags(drc), tx);
     dsl_dataset_t *ds;
 
-    VERIFY0(dsl_dataset_hold_obj_locked(drc->drc_dp, obj, drc, &ds));
+    if (obj == 0 || !mos_must(drc->drc_dp, dsl_dataset_hold_obj_locked(drc->drc_dp, obj, drc, &ds)))
+        return NULL;
     if (origin == NULL)
         dsl_dataset_create_objset(ds, (dmu_objset_type_t)drc->drc_drrb.drr_type, NULL, false, tx);
     return ds;
@@ -141,14 +142,15 @@ static dsl_dataset_t *
 sync_new(recv_begin_t *rb, dmu_tx_t *tx)
 {
     dmu_recv_cookie_t *drc = rb->rb_drc;
-    dsl_dataset_t *ds, *origin = NULL;
+    dsl_dataset_t *ds = NULL, *origin = NULL;
     dsl_dir_t *parent;
     const char *tail;
 
-    VERIFY0(dsl_create_check_name(drc->drc_dp, drc->drc_tofs, &parent, &tail));
-    if (drc->drc_shape == RECV_CLONE)
-        VERIFY0(dsl_dataset_hold_locked(drc->drc_dp, rb->rb_origin, rb, &origin));
-    ds = make_dataset(drc, parent, tail, origin, tx);
+    if (!mos_must(drc->drc_dp, dsl_create_check_name(drc->drc_dp, drc->drc_tofs, &parent, &tail)))
+        return NULL;
+    if (drc->drc_shape != RECV_CLONE ||
+        mos_must(drc->drc_dp, dsl_dataset_hold_locked(drc->drc_dp, rb->rb_origin, rb, &origin)))
+        ds = make_dataset(drc, parent, tail, origin, tx);
     dsl_dir_rele(parent, drc->drc_tofs);
     if (origin != NULL)
         dsl_dataset_rele(origin, rb);
@@ -213,7 +215,8 @@ sync_inplace(dmu_recv_cookie_t *drc, dmu_tx_t *tx)
 {
     dsl_dataset_t *ds;
 
-    VERIFY0(dsl_dataset_hold_locked(drc->drc_dp, drc->drc_tofs, drc, &ds));
+    if (!mos_must(drc->drc_dp, dsl_dataset_hold_locked(drc->drc_dp, drc->drc_tofs, drc, &ds)))
+        return NULL;
     dsl_dataset_set(ds, &ds->ds_phys.ds_flags, ds->ds_phys.ds_flags | DS_FLAG_INCONSISTENT, tx);
     return ds;
 }
@@ -266,7 +269,8 @@ sync_hidden(dmu_recv_cookie_t *drc, dmu_tx_t *tx)
     char name[ZFS_MAX_DATASET_NAME_LEN];
     dsl_dataset_t *head;
 
-    VERIFY0(dsl_dataset_hold_locked(drc->drc_dp, drc->drc_tofs, drc, &head));
+    if (!mos_must(drc->drc_dp, dsl_dataset_hold_locked(drc->drc_dp, drc->drc_tofs, drc, &head)))
+        return NULL;
     keep_head(drc, head);
     recv_hidden_name(drc, name);
     return make_dataset(drc, head->ds_dir, name, drc->drc_shape == RECV_HIDDEN ? head->ds_prev : NULL, tx);
@@ -324,12 +328,12 @@ sync_resume(dmu_recv_cookie_t *drc)
 {
     dsl_dataset_t *tofs, *ds;
 
-    VERIFY0(dsl_dataset_hold_locked(drc->drc_dp, drc->drc_tofs, drc, &tofs));
+    if (!mos_must(drc->drc_dp, dsl_dataset_hold_locked(drc->drc_dp, drc->drc_tofs, drc, &tofs)))
+        return NULL;
     if (drc->drc_shape == RECV_NEW)
         return tofs;
-    VERIFY0(recv_hidden_hold(tofs, drc, &ds));
     keep_head(drc, tofs);
-    return ds;
+    return mos_must(drc->drc_dp, recv_hidden_hold(tofs, drc, &ds)) ? ds : NULL;
 }
 
 /* ---- the task ---- */
@@ -436,6 +440,8 @@ recv_begin_sync(void *arg, dmu_tx_t *tx)
     dmu_recv_cookie_t *drc = rb->rb_drc;
 
     drc->drc_ds = sync_dataset(rb, tx);
+    if (drc->drc_ds == NULL)
+        return; /* damage: the pool is suspended */
     VERIFY(dsl_dataset_tryown(drc->drc_ds, drc));
     sync_features(drc, tx);
     history_log_ds(drc->drc_ds, drc->drc_resuming ? "resume receiving" : "receive", tx, "snap=%s", drc->drc_tosnap);

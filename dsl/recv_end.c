@@ -65,6 +65,8 @@ sync_snapshot(dmu_recv_cookie_t *drc, dsl_dataset_t *ds, dmu_tx_t *tx)
     dsl_dataset_set(ds, &ds->ds_phys.ds_flags, ds->ds_phys.ds_flags & ~DS_FLAG_INCONSISTENT, tx);
     dsl_dataset_snapshot_sync(ds, drc->drc_tosnap, tx);
     snap = ds->ds_prev;
+    if (snap == NULL)
+        return; /* damage: the pool is suspended */
     dsl_dataset_will_dirty(snap, tx);
     mutex_enter(&snap->ds_lock);
     snap->ds_phys.ds_guid = drc->drc_drrb.drr_toguid;

@@ -42,7 +42,7 @@ static const struct {
 static void
 set_key(dsl_dataset_t *ds, const char *key, uint64_t value, dmu_tx_t *tx)
 {
-    VERIFY0(zap_update_u64(pool_mos(ds->ds_pool), ds->ds_object, key, value, tx));
+    (void)mos_must(ds->ds_pool, zap_update_u64(pool_mos(ds->ds_pool), ds->ds_object, key, value, tx));
 }
 
 static void
@@ -60,8 +60,8 @@ recv_resume_init(dmu_recv_cookie_t *drc, dmu_tx_t *tx)
     const struct drr_begin *b = &drc->drc_drrb;
 
     feature_zapify(ds->ds_pool, ds->ds_object, tx);
-    VERIFY0(zap_update(pool_mos(ds->ds_pool), ds->ds_object, KEY "toname", 1, strlen(b->drr_toname) + 1,
-                       b->drr_toname, tx));
+    (void)mos_must(ds->ds_pool, zap_update(pool_mos(ds->ds_pool), ds->ds_object, KEY "toname", 1,
+                                           strlen(b->drr_toname) + 1, b->drr_toname, tx));
     set_key(ds, KEY "toguid", b->drr_toguid, tx);
     if (b->drr_fromguid != 0)
         set_key(ds, KEY "fromguid", b->drr_fromguid, tx);

@@ -223,6 +223,7 @@ cut_at(const kind_t *k, uint64_t cut, int variant)
     ck_assert_int_eq(receive(p.p_dp, k, stream_data[k->k_stream], cut, &se), EINVAL);
     if (variant % 3 == 1)
         reopen(&p, k);
+    pool_verify(p.p_dp);
     if (variant % 5 == 2) { /* given up */
         ck_assert_int_eq(dsl_recv_abort(p.p_dp, k->k_tofs), 0);
         char *now = pool_text(p.p_dp);
