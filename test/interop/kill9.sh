@@ -27,6 +27,10 @@ import hashlib, os, random, sys
 root, log, tag = sys.argv[1], sys.argv[2], sys.argv[3]
 r = random.Random(tag)
 out = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+os.chdir(root) # from here on inside the mount, or nowhere: on a slow machine the kill can come before this
+if os.fstat(out).st_dev == os.stat(".").st_dev:
+    sys.exit("not mounted (any more)")
+root = "."
 os.makedirs(root + "/w" + tag, exist_ok=True)
 d = os.open(root + "/w" + tag, os.O_RDONLY)
 i = 0
