@@ -217,7 +217,8 @@ stream_in_begin(stream_in_t *si, int fd, uint64_t *progress, const volatile int 
     err = stream_in_read(si, wire, sizeof(*wire));
     if (err == EINVAL && si->in_off == start) {
         if (se != NULL)
-            snprintf(se->se_text, sizeof(se->se_text), "there is no stream: the input is empty");
+            snprintf(se->se_text, sizeof(se->se_text), "%s",
+                     atend != NULL ? "the package ends without its last record" : "there is no stream: the input is empty");
         return SET_ERROR(ENODATA);
     }
     if (err != 0)

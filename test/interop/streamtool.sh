@@ -76,6 +76,8 @@ head -c 4096 /dev/zero >"$T/zero.zs"
 check "no stream at all" fault "$T/zero.zs" "record 0, byte 0: .*not a send stream"
 nothing() { ! cowbird stream verify </dev/null 2>"$T/.ours" && grep -q "empty" "$T/.ours"; }
 check "nothing at all" nothing
+head -c -312 "$T/s/list.zs" >"$T/open.zs"
+check "a package without its end" sh -c "! '$COWBIRD' stream verify '$T/open.zs' 2>'$T/said' && grep -q 'without its last record' '$T/said'"
 (cat "$T/s/zstd-2.zs" && echo more) >"$T/more.zs"
 check "something after the end" fault "$T/more.zs" "byte [0-9]+"
 finish
