@@ -456,6 +456,42 @@ op_destroy_snaps(replay_t *r, side_t *sd)
     }
 }
 
+/* One snapshot everywhere: of clones and their origins at once, too. */
+static void
+op_destroy_named(replay_t *r, side_t *sd)
+{
+    char names[RM_FS][ZFS_MAX_DATASET_NAME_LEN], snap[32];
+    const char *list[RM_FS];
+    rm_fs_t *fs = pick_fs_with_snap(r, sd), *had[RM_FS];
+    uint64_t space, before = 0, after = 0;
+    int n = 0, other;
+
+    if (fs == NULL)
+        return;
+    snprintf(snap, sizeof(snap), "%s", fs->rf_snaps[rnd(r, (uint64_t)fs->rf_nsnaps)].sn_name);
+    rm_fs_t *top = rnd(r, 2) == 0 ? fs : rm_find(&sd->sd_model, dsl_pool_name(sd->sd_dp));
+    for (int i = 0; i < RM_FS; i++) {
+        rm_fs_t *f = sd->sd_model.rp_fs[i];
+        if (f == NULL || !rm_below(f->rf_name, top->rf_name) || rm_snap_index(f, snap) < 0)
+            continue;
+        full_name(names[n], f, '@', snap);
+        list[n] = names[n];
+        had[n++] = f;
+    }
+    for (int i = 0; i < n; i++)
+        before += used_of(sd, had[i]->rf_name);
+    OK(dsl_destroy_space(sd->sd_dp, list, n, &space));
+    int err = dsl_destroy_snapshots(sd->sd_dp, list, n, false, NULL);
+    int want = rm_destroy_named(&sd->sd_model, top, snap, &other);
+    if (!agree(r, err, other != 0 && err == other ? err : want, "destroy -r %s@%s (%d)", top->rf_name, snap,
+               n))
+        return;
+    for (int i = 0; i < n; i++)
+        after += used_of(sd, had[i]->rf_name);
+    ck_assert_msg(before - after == space, "destroy -r %s@%s: %lu bytes were foretold, %lu came back",
+                  top->rf_name, snap, (unsigned long)space, (unsigned long)(before - after));
+}
+
 static void
 op_destroy_fs(replay_t *r, side_t *sd)
 {
@@ -1015,10 +1051,10 @@ static void
 one_step(replay_t *r, side_t *sd, side_t *to)
 {
     static void (*const local[])(replay_t *, side_t *) = {
-        op_write,    op_write,         op_write,         op_write,      op_create,     op_snapshot,
-        op_snapshot, op_snapshot,      op_clone,         op_promote,    op_rename,     op_rename_snapshot,
-        op_rollback, op_destroy_snaps, op_destroy_snaps, op_destroy_fs, op_destroy_fs, op_bookmark,
-        op_prop,     op_hold,          op_release,       op_release};
+        op_write,    op_write,         op_write,         op_write,         op_create,     op_snapshot,
+        op_snapshot, op_snapshot,      op_clone,         op_promote,       op_rename,     op_rename_snapshot,
+        op_rollback, op_destroy_snaps, op_destroy_named, op_destroy_snaps, op_destroy_fs, op_destroy_fs,
+        op_bookmark, op_prop,          op_hold,          op_release,       op_release};
     static void (*const across[])(replay_t *, side_t *, side_t *) = {
         op_send_new,   op_send_increment, op_send_increment, op_send_cut,
         op_send_steps, op_send_tree,      op_send_replace};

@@ -340,6 +340,29 @@ rm_destroy_snaps(rm_pool_t *rp, rm_fs_t *fs, uint32_t which, bool defer, int *ot
 }
 
 int
+rm_destroy_named(rm_pool_t *rp, const rm_fs_t *top, const char *snap, int *other)
+{
+    int err = 0;
+
+    *other = 0;
+    for (int pass = 0; pass < 2 && err == 0; pass++) {
+        for (int i = 0; i < RM_FS; i++) {
+            rm_fs_t *fs = rp->rp_fs[i];
+            int s = fs != NULL && rm_below(fs->rf_name, top->rf_name) ? rm_snap_index(fs, snap) : -1;
+            if (s < 0)
+                continue;
+            if (pass == 1)
+                remove_snap(fs, s);
+            else if (fs->rf_snaps[s].sn_tags != 0 && err != EBUSY)
+                *other = err, err = EBUSY;
+            if (pass == 0 && rm_clones(rp, &fs->rf_snaps[s]) != 0 && err != EEXIST)
+                *other = err, err = EEXIST;
+        }
+    }
+    return err;
+}
+
+int
 rm_destroy_fs(rm_pool_t *rp, rm_fs_t *fs)
 {
     uint64_t origin = fs->rf_origin;

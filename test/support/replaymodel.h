@@ -91,6 +91,8 @@ int rm_rename_snapshot(rm_pool_t *rp, rm_fs_t *fs, const char *from, const char 
 int rm_rollback(rm_fs_t *fs, const char *snap);
 /* which: bits. Two reasons to refuse: either is right (*other, else 0). */
 int rm_destroy_snaps(rm_pool_t *rp, rm_fs_t *fs, uint32_t which, bool defer, int *other);
+/* snap of top and of all below that have it, together. */
+int rm_destroy_named(rm_pool_t *rp, const rm_fs_t *top, const char *snap, int *other);
 int rm_destroy_fs(rm_pool_t *rp, rm_fs_t *fs);
 int rm_hold(rm_fs_t *fs, int s, int tag);
 int rm_release(rm_pool_t *rp, rm_fs_t *fs, int s, int tag);
