@@ -139,7 +139,7 @@ set_find(const sa_set_t *ss, uint16_t num)
 const sa_item_t *
 zpl_sa_item(const zpl_sa_t *sa, const sa_set_t *ss, sa_attr_t attr)
 {
-    return sa->sa_number[attr] < 0 ? NULL : set_find(ss, (uint16_t)sa->sa_number[attr]);
+    return zpl_sa_number(sa, attr) < 0 ? NULL : set_find(ss, (uint16_t)zpl_sa_number(sa, attr));
 }
 
 static int
@@ -199,10 +199,10 @@ zpl_sa_set_free(sa_set_t *ss)
 static void
 set_put(const zpl_sa_t *sa, sa_set_t *ss, sa_attr_t attr, const void *value, size_t len)
 {
-    uint16_t num = (uint16_t)sa->sa_number[attr];
+    uint16_t num = (uint16_t)zpl_sa_number(sa, attr);
     int i = 0;
 
-    VERIFY(sa->sa_number[attr] >= 0 && len <= UINT16_MAX);
+    VERIFY(zpl_sa_number(sa, attr) >= 0 && len <= UINT16_MAX);
     while (i < ss->ss_n && ss->ss_items[i].si_num != num)
         i++;
     VERIFY(i < SA_MAX_IN_LAYOUT);
@@ -418,7 +418,7 @@ word_of(const zpl_sa_t *sa, uint16_t num)
 {
     int a = 0;
 
-    while (a < SA_WORDS && sa->sa_number[a] != num)
+    while (a < SA_WORDS && zpl_sa_number(sa, (sa_attr_t)a) != num)
         a++;
     return (sa_attr_t)a;
 }
@@ -498,9 +498,9 @@ sa_places(const zpl_sa_t *sa, const dmu_buf_t *bonus, sa_places_t *pl)
 
         if (a != SA_WORDS)
             pl->pl_word[a] = sw.sw_pos;
-        else if (sw.sw_num == sa->sa_number[SA_DACL_COUNT])
+        else if (sw.sw_num == zpl_sa_number(sa, SA_DACL_COUNT))
             pl->pl_count = sw.sw_pos;
-        else if (sw.sw_num == sa->sa_number[SA_DACL_ACES]) {
+        else if (sw.sw_num == zpl_sa_number(sa, SA_DACL_ACES)) {
             pl->pl_aces = sw.sw_pos;
             pl->pl_aces_len = sw.sw_len;
         }
@@ -836,7 +836,7 @@ value_copy(const zpl_sa_t *sa, const dmu_buf_t *db, uint16_t num, void *buf, siz
 static int
 value_get(const zpl_attr_ctx_t *ac, dmu_buf_t *bonus, sa_attr_t attr, void *buf, size_t n, size_t *len)
 {
-    int32_t num = ac->ac_sa->sa_number[attr];
+    int32_t num = zpl_sa_number(ac->ac_sa, attr);
     dmu_buf_t *spill;
     int err;
 

@@ -65,6 +65,11 @@ struct zpl_sa {
 };
 
 /* ---- zpl_sa.c ---- */
+static inline int32_t
+zpl_sa_number(const zpl_sa_t *sa, sa_attr_t attr) /* -1: not registered */
+{
+    return __atomic_load_n(&sa->sa_number[attr], __ATOMIC_ACQUIRE);
+}
 /* Tables of a new file system: the master node's SA_ATTRS and all below. */
 void zpl_sa_create(objset_t *os, dmu_tx_t *tx);
 const sa_layout_t *zpl_sa_layout(const zpl_sa_t *sa, uint16_t num);       /* NULL: none */
