@@ -219,7 +219,6 @@ void dsl_dataset_want_feature(dsl_dataset_t *ds, uint32_t feature);
 uint32_t feature_ds_bit(const char *guid);
 
 /* The object becomes a ZAP beside its bonus, if it is none yet. */
-void feature_zapify(dsl_pool_t *dp, uint64_t object, dmu_tx_t *tx);
 int feature_check_use(dsl_pool_t *dp, const char *guid); /* ENOTSUP: the pool cannot have it; EIO */
 
 /* ---------------------------------------------------------------- dir.c: config lock held ---- */
