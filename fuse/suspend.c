@@ -8,7 +8,7 @@
  *     resume    the dataset is opened again. Each file the kernel knows either is the same as before, and goes on, or is no more:
  *
  *          same object, generation and type, and for regular files size, mtime and ctime    ─► goes on
- *          anything else                                                                     ─► ESTALE
+ *          anything else, and a volume always                                                ─► ESTALE
  *
  * WHY A CHANGED FILE DOES NOT GO ON. The kernel keeps pages, and with its writeback cache it also owns a file's size and times: it
  * would show the old size over new data, or write an old page into the new file. So the old node answers ESTALE for ever (late
@@ -138,11 +138,12 @@ same_time(const struct timespec *a, const struct timespec *b)
     return a->tv_sec == b->tv_sec && a->tv_nsec == b->tv_nsec;
 }
 
+/* A volume has no times that would tell. */
 static bool
-same_file(const parked_t *pk, znode_t *zp)
+same_file(const mount_fs_t *mf, const parked_t *pk, znode_t *zp)
 {
     struct stat st;
-    if (zpl_znode_gen(zp) != pk->pk_gen || zpl_getattr(zp, &st) != 0 ||
+    if (zpl_fs_is_volume(mf->mf_zfs) || zpl_znode_gen(zp) != pk->pk_gen || zpl_getattr(zp, &st) != 0 ||
         ((st.st_mode ^ pk->pk_st.st_mode) & S_IFMT) != 0)
         return false;
     return !S_ISREG(st.st_mode) ||
@@ -157,7 +158,7 @@ unpark(mount_fs_t *mf, parked_t *pk)
     znode_t *zp;
     bool root = pk->pk_id == FUSE_ROOT_ID;
     int err = zpl_znode_hold(mf->mf_zfs, root ? mf->mf_rootobj : pk->pk_object, &zp);
-    if (err == 0 && !root && !same_file(pk, zp)) {
+    if (err == 0 && !root && !same_file(mf, pk, zp)) {
         zpl_znode_rele(zp);
         err = ESTALE;
     }

@@ -167,6 +167,15 @@ for t in threads: t.join()
 for b in bad[:10]: print(b)
 sys.exit(bool(bad))
 PY
+    quiet "volume" cowbird create -V 4M tank/v
+    head -c 4M < <(yes one) >"$T/v1"
+    head -c 4M < <(yes two) >"$T/v2"
+    quiet "write a volume" dd "if=$T/v1" "of=$T/tank/v" bs=1M conv=notrunc
+    quiet "snapshot of a volume" cowbird snapshot tank/v@1
+    quiet "write a volume" dd "if=$T/v2" "of=$T/tank/v" bs=1M conv=notrunc
+    quiet "read a volume" cmp "$T/v2" "$T/tank/v"
+    says "rollback of a volume" 0 "" cowbird rollback tank/v@1
+    check "shows at once" cmp "$T/v1" "$T/tank/v"
     quiet "rollback of the mount's root" cowbird snapshot tank@root
     echo new >"$T/tank/rootfile"
     says "rollback of the mount's root" 0 "" cowbird rollback tank@root
