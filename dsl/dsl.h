@@ -178,7 +178,7 @@ int dsl_rollback(dsl_pool_t *dp, const char *fs, const char *snap);
 int dsl_promote(dsl_pool_t *dp, const char *clone, char *conflict);
 
 /* rename.c. ENOENT no such dataset, or no parent; EEXIST; EXDEV another pool; EINVAL below itself, or the pool's root; ENAMETOOLONG
- * itself or something below; EDQUOT the new parents' quotas. Works on mounted ones. ZFS: dsl_dir_rename */
+ * itself or something below; EDQUOT the new parents' quotas; EBUSY being received. Works on mounted ones. ZFS: dsl_dir_rename */
 int dsl_rename(dsl_pool_t *dp, const char *from, const char *to);
 /* fs@from becomes fs@to; recursive: in every file system below fs that has it, in one txg. ZFS: dsl_dataset_rename_snapshot */
 int dsl_rename_snapshot(dsl_pool_t *dp, const char *fs, const char *from, const char *to, bool recursive);

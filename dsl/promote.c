@@ -51,9 +51,11 @@ typedef struct promote_arg {
 
 /* ---- what takes part ---- */
 
+/* From first back to stop, which is not one of them; all belong to dd. */
 static int
-chain_hold(dsl_pool_t *dp, chain_t *c, uint64_t first, uint64_t stop)
+chain_hold(dsl_dir_t *dd, chain_t *c, uint64_t first, uint64_t stop)
 {
+    dsl_pool_t *dp = dd->dd_pool;
     uint64_t object = first, below = UINT64_MAX;
     dsl_dataset_t *ds;
     int err;
@@ -64,8 +66,8 @@ chain_hold(dsl_pool_t *dp, chain_t *c, uint64_t first, uint64_t stop)
         if ((c->c_count & (c->c_count - 1)) == 0)
             c->c_ds = xrealloc(c->c_ds, (c->c_count * 2 + 1) * sizeof(c->c_ds[0]));
         c->c_ds[c->c_count++] = ds;
-        if (ds->ds_phys.ds_prev_snap_txg >= below)
-            return SET_ERROR(EIO); /* a circle */
+        if (ds->ds_phys.ds_prev_snap_txg >= below || ds->ds_dir != dd)
+            return SET_ERROR(EIO); /* a circle, or a stranger */
         below = ds->ds_phys.ds_prev_snap_txg;
         object = ds->ds_phys.ds_prev_snap_obj;
     }
@@ -101,14 +103,16 @@ promote_hold_chains(dsl_pool_t *dp, promote_t *p)
     if (err != 0)
         return err;
     p->p_odd = p->p_origin->ds_dir;
+    if (p->p_odd == p->p_dd)
+        return SET_ERROR(EIO);
     p->p_base = p->p_odd->dd_phys.dd_origin_obj;
     err = dsl_dataset_hold_obj_locked(dp, p->p_odd->dd_phys.dd_head_dataset_obj, p, &p->p_ohead);
     if (err == 0)
-        err = chain_hold(dp, &p->p_own, p->p_head->ds_object, p->p_origin->ds_object);
+        err = chain_hold(p->p_dd, &p->p_own, p->p_head->ds_object, p->p_origin->ds_object);
     if (err == 0)
-        err = chain_hold(dp, &p->p_shared, p->p_origin->ds_object, p->p_base);
+        err = chain_hold(p->p_odd, &p->p_shared, p->p_origin->ds_object, p->p_base);
     if (err == 0)
-        err = chain_hold(dp, &p->p_after, p->p_ohead->ds_object, p->p_origin->ds_object);
+        err = chain_hold(p->p_odd, &p->p_after, p->p_ohead->ds_object, p->p_origin->ds_object);
     return err;
 }
 
@@ -225,19 +229,22 @@ each_other_clone(dsl_pool_t *dp, const promote_t *p, clone_cb_t cb, dmu_tx_t *tx
     return err;
 }
 
-/* Is value in a set that must have it? */
+/* Is value in the set, as it must be or must not be? */
 static int
-check_set(dsl_pool_t *dp, uint64_t zap, uint64_t value)
+check_set(dsl_pool_t *dp, uint64_t zap, uint64_t value, bool member)
 {
     int err = zap == 0 ? ENOENT : zap_lookup_int(pool_mos(dp), zap, value);
 
-    return err == ENOENT ? SET_ERROR(EIO) : err;
+    return err == (member ? 0 : ENOENT) ? 0 : err == 0 || err == ENOENT ? SET_ERROR(EIO) : err;
 }
 
 static int
-clone_is_known(const promote_t *p, uint64_t head, dmu_tx_t *tx)
+clone_can_move(const promote_t *p, uint64_t head, dmu_tx_t *tx)
 {
-    return check_set(p->p_dd->dd_pool, p->p_odd->dd_phys.dd_clones, head);
+    dsl_pool_t *dp = p->p_dd->dd_pool;
+    int err = check_set(dp, p->p_odd->dd_phys.dd_clones, head, true);
+
+    return err != 0 ? err : check_set(dp, p->p_dd->dd_phys.dd_clones, head, false);
 }
 
 static void
@@ -309,15 +316,18 @@ check_links(dsl_pool_t *dp, const promote_t *p, dmu_tx_t *tx)
 
     if (err != 0)
         return err == ENOENT ? SET_ERROR(EIO) : err;
-    err = check_set(dp, base->ds_dir->dd_phys.dd_clones, p->p_ohead->ds_object);
-    dsl_dataset_rele(base, p);
-    if (err == 0)
-        err = check_set(dp, o->ds_next_clones_obj, p->p_own.c_ds[p->p_own.c_count - 1]->ds_object);
-    if (err == 0 && o->ds_next_snap_obj != p->p_after.c_ds[p->p_after.c_count - 1]->ds_object)
+    uint64_t first = p->p_own.c_ds[p->p_own.c_count - 1]->ds_object,
+             other = p->p_after.c_ds[p->p_after.c_count - 1]->ds_object;
+    if (base->ds_dir == p->p_dd || base->ds_dir == p->p_odd || o->ds_next_snap_obj != other)
         err = SET_ERROR(EIO);
-    if (err == 0)
-        err = clone_is_known(p, p->p_head->ds_object, tx);
-    return err != 0 ? err : each_other_clone(dp, p, clone_is_known, tx);
+    else if ((err = check_set(dp, base->ds_dir->dd_phys.dd_clones, p->p_ohead->ds_object, true)) == 0 &&
+             (err = check_set(dp, base->ds_dir->dd_phys.dd_clones, p->p_head->ds_object, false)) == 0 &&
+             (err = check_set(dp, o->ds_next_clones_obj, first, true)) == 0 &&
+             (err = check_set(dp, o->ds_next_clones_obj, other, false)) == 0 &&
+             (err = check_set(dp, p->p_dd->dd_phys.dd_clones, p->p_ohead->ds_object, false)) == 0)
+        err = check_set(dp, p->p_odd->dd_phys.dd_clones, p->p_head->ds_object, true);
+    dsl_dataset_rele(base, p);
+    return err != 0 ? err : each_other_clone(dp, p, clone_can_move, tx);
 }
 
 /* All that sync will read can be read, and the clone's parents have room for what comes. */

@@ -73,6 +73,10 @@ longest_snapshot(dsl_dir_t *dd, size_t *max)
     err = dsl_dataset_hold_obj_locked(dd->dd_pool, dd->dd_phys.dd_head_dataset_obj, max, &head);
     if (err != 0)
         return err;
+    if ((head->ds_phys.ds_flags & DS_FLAG_INCONSISTENT) && dsl_dataset_long_held(head)) {
+        dsl_dataset_rele(head, max);
+        return SET_ERROR(EBUSY); /* a receive is at work, which knows it by its name */
+    }
     for (zap_cursor_init(&zc, pool_mos(dd->dd_pool), head->ds_phys.ds_snapnames_zapobj);
          (err = zap_cursor_retrieve(&zc, &za)) == 0; zap_cursor_advance(&zc))
         *max = MAX(*max, strlen(za.za_name) + 1);
