@@ -214,18 +214,23 @@ typedef struct prop_arg {
     const char *pa_prop;      /* this one, without a value */
 } prop_arg_t;
 
+int
+prop_check_snapshot(const nvlist_t *props)
+{
+    if (props == NULL)
+        return 0;
+    for (const nvpair_t *p = nvlist_next_nvpair(props, NULL); p != NULL; p = nvlist_next_nvpair(props, p))
+        if (!prop_is_user(nvpair_name(p)))
+            return SET_ERROR(EINVAL);
+    return 0;
+}
+
 static int
 check_for_snapshot(const prop_arg_t *pa)
 {
     if (pa->pa_prop != NULL)
         return prop_is_user(pa->pa_prop) ? 0 : SET_ERROR(EINVAL);
-    if (pa->pa_props == NULL)
-        return 0;
-    for (const nvpair_t *p = nvlist_next_nvpair(pa->pa_props, NULL); p != NULL;
-         p = nvlist_next_nvpair(pa->pa_props, p))
-        if (!prop_is_user(nvpair_name(p)))
-            return SET_ERROR(EINVAL);
-    return 0;
+    return prop_check_snapshot(pa->pa_props);
 }
 
 /* Quotas and reservations as they will be: is that possible? */

@@ -221,7 +221,7 @@ int
 dsl_snapshot(dsl_pool_t *dp, const char *const *names, int n, const nvlist_t *props, int *failed)
 {
     snapshot_arg_t sa = {.sa_pool = dp, .sa_names = names, .sa_count = n, .sa_props = props};
-    int err = 0;
+    int err = prop_check_snapshot(props);
 
     for (int i = 0; i < n && err == 0; i++) {
         err = strchr(names[i], '@') == NULL ? SET_ERROR(EINVAL) : dsl_name_check(names[i], NULL);

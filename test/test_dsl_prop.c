@@ -184,6 +184,13 @@ START_TEST(of_snapshots)
     dsl_dataset_t *ds;
 
     OK(tp_snapshot(tp, tp_find(tp, "tank/a"), "s"));
+    nvlist_t *nvl = nvlist_alloc();
+    nvlist_add_string(nvl, "com.me:x", "taken");
+    OK(dsl_snapshot(tp->tp_dp, (const char *const[]){"tank/a@t"}, 1, nvl, NULL));
+    expect("tank/a@t", "com.me:x", "taken", PROP_SRC_LOCAL, "tank/a@t");
+    nvlist_add_string(nvl, "atime", "off");
+    ck_assert_int_eq(dsl_snapshot(tp->tp_dp, (const char *const[]){"tank/a@u"}, 1, nvl, NULL), EINVAL);
+    nvlist_free(nvl);
     OK(RECEIVE("tank/a@s", {"com.me:x", "r"}));
     expect("tank/a@s", "com.me:x", "r", PROP_SRC_RECEIVED, "tank/a@s");
     OK(set("tank/a@s", "com.me:x", "l"));

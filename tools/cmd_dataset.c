@@ -224,7 +224,8 @@ cmd_snapshot(cmd_env_t *env, int argc, char **argv)
         if (c == 'r')
             recursive = true;
         else if (c == 'o')
-            code = add_property(env, props, o.o_arg);
+            code = strcspn(o.o_arg, ":") < strcspn(o.o_arg, "=") ? add_property(env, props, o.o_arg)
+                                                                  : failx(env, "bad property '%s': snapshots have only user properties (NAME with ':')", o.o_arg);
         else
             code = opt_bad(env, "snapshot", &o);
     }

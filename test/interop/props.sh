@@ -62,6 +62,10 @@ prints "get: inherited" "tank/a/c	compression	gzip-3	-	inherited from tank/a" co
 prints "get: two pools" "pond	default tank/a	local" sh -c "'$COWBIRD' get -H -o name,source compression tank/a pond | paste -sd ' '"
 says "snapshot property" 0 "" cowbird set com.me:why=before tank/a@1
 prints "snapshot property shown" "before" cowbird get -H -o value com.me:why tank/a@1
+says "snapshot -o" 0 "" cowbird snapshot -o com.me:why=taken tank/b@0
+prints "it has it" "taken" cowbird get -H -o value com.me:why tank/b@0
+says "snapshot -o: no other" 1 "user properties" cowbird snapshot -o atime=off tank/b@00
+says "destroy" 0 "" cowbird destroy tank/b@0
 says "snapshot: no other" 1 "snapshots" cowbird set atime=off tank/a@1
 says "inherit: no such" 2 "invalid property" cowbird inherit cat tank/a
 says "inherit: cannot" 1 "use 'cowbird set quota=none' to clear" cowbird inherit quota tank/a
