@@ -355,6 +355,7 @@ uint64_t prop_entry_u64(dsl_dataset_t *ds, const char *prop); /* what counts of 
 /* prop_set.c: values checked already. SET and RECEIVED have a value. */
 typedef enum prop_op { PROP_OP_SET, PROP_OP_INHERIT, PROP_OP_REVERT, PROP_OP_RECEIVED, PROP_OP_UNRECEIVED } prop_op_t;
 void prop_op_sync(dsl_dataset_t *ds, prop_op_t op, const char *prop, const char *value, dmu_tx_t *tx);
+int prop_check_set(dsl_dataset_t *ds, const nvlist_t *props); /* can prop_set_all_sync() do it? ENOSPC quotas and reservations; EIO, ECKSUM */
 int prop_check_snapshot(const nvlist_t *props); /* EINVAL: only user properties are for snapshots */
 void prop_set_all_sync(dsl_dataset_t *ds, const nvlist_t *props, dmu_tx_t *tx);
 /* props (NULL: none, ever) are what was received; earlier received ones go. Names -> string or u64. */

@@ -272,6 +272,15 @@ check_readable(dsl_dataset_t *ds)
     return err == ENOENT ? 0 : err;
 }
 
+int
+prop_check_set(dsl_dataset_t *ds, const nvlist_t *props)
+{
+    prop_arg_t pa = {.pa_pool = ds->ds_pool, .pa_op = PROP_OP_SET, .pa_props = props};
+    int err = check_readable(ds);
+
+    return err != 0 ? err : check_quotas(ds, &pa);
+}
+
 static int
 prop_check(void *arg, dmu_tx_t *tx)
 {

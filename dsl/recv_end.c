@@ -39,11 +39,12 @@ static int
 recv_end_check(void *arg, dmu_tx_t *tx)
 {
     dmu_recv_cookie_t *drc = arg;
+    dsl_dataset_t *ds = drc->drc_head != NULL ? drc->drc_head : drc->drc_ds;
     int err = drc->drc_head != NULL ? check_swap(drc, tx) : 0;
 
-    return err != 0 ? err
-                    : dsl_dataset_snapshot_check(drc->drc_head != NULL ? drc->drc_head : drc->drc_ds,
-                                                 drc->drc_tosnap, tx);
+    if (err == 0 && drc->drc_props != NULL)
+        err = prop_check_set(ds, drc->drc_props);
+    return err != 0 ? err : dsl_dataset_snapshot_check(ds, drc->drc_tosnap, tx);
 }
 
 static void

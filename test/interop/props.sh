@@ -73,6 +73,10 @@ says "inherit -r" 0 "" cowbird inherit -r compression tank/a
 prints "inherited" "on	default" cowbird get -H -o value,source compression tank/a
 send_to "$T/p.zs" -p tank/a@1
 receive_from "$T/p.zs" tank/r
+says "receive: a promise that cannot be kept" 1 "out of space" sh -c "'$COWBIRD' receive -o reservation=1T tank/s <'$T/p.zs'"
+says "nothing is left of it" 1 "does not exist" cowbird list tank/s
+receive_from "$T/p.zs" -o refquota=100M tank/s
+prints "receive -o" "100M	local" cowbird get -H -o value,source refquota tank/s
 prints "received" "hello	received" cowbird get -H -o value,source com.me:note tank/r
 says "a local value hides it" 0 "" cowbird set com.me:note=mine tank/r
 prints "both" "mine	hello	local" cowbird get -H -o value,received,source com.me:note tank/r
