@@ -10,10 +10,15 @@ ROUNDS=${1:-10}
 need root cowbird fuse zfs-fuse zdb
 
 # ---- the two sides: zf (pool zf, mounted at $T/zf) and cb (pool tank, at $T/tank); both have the tree at POOL/s
+# shellcheck disable=SC2317 # all of these are called by a name put together
 zf_do() { zf_zfs "$@"; }
+# shellcheck disable=SC2317
 cb_do() { cowbird "$@"; }
+# shellcheck disable=SC2317
 zf_at() { zf_tree "$@"; }
+# shellcheck disable=SC2317
 cb_at() { tree "$@"; }
+# shellcheck disable=SC2317
 cb_run() { "$@"; }
 pool_of() { [ "$1" = zf ] && echo zf || echo tank; }
 fs_of() { "$1_do" list -H -r -t filesystem -o name "$(pool_of "$1")/s" | sed "s|^$(pool_of "$1")/||"; }
@@ -54,7 +59,7 @@ change() { # SIDE N: every third file system is changed, and those that are empt
     p=$(pool_of "$1")
     fs_of "$1" | while read -r fs; do
         verb=change
-        "$1_run" test -d "$T/$p/$fs/files" || verb=make
+        "$1_run" test -d "$T/$p/$fs/files" || verb="make"
         [ $verb = make ] || [ $((i++ % 3)) = 0 ] || continue
         "$1_at" $verb "$SEED.$2.$fs" "$T/$p/$fs/files" --narrow >>"$T/.out" 2>&1 || not_ok "tree $verb $p/$fs: $(tail -n 1 "$T/.out")"
     done
@@ -88,7 +93,7 @@ agree() { # N: the files every fifth time
     [ $(($1 % 5)) = 0 ] || return
     files_of zf "$T/zf.files"
     files_of cb "$T/cb.files"
-    check "round $1: the files of $(ls "$T/zf.files" | wc -l) file systems" diff -r "$T/zf.files" "$T/cb.files"
+    check "round $1: the files of $(fs_of cb | wc -l) file systems" diff -r "$T/zf.files" "$T/cb.files"
 }
 
 # ---- the beginning: zfs-fuse makes the tree and sends all of it
@@ -110,7 +115,7 @@ for ((n = 1; n <= ROUNDS; n++)); do
     shape $from $n
     pass_on $from $to $n
     agree $n
-    [ $from = zf ] && { from=cb to=zf; } || { from=zf to=cb; }
+    if [ $from = zf ]; then from=cb to=zf; else from=zf to=cb; fi
 done
 check "scrub" cowbird pool scrub -w tank
 cowbird_close tank
