@@ -218,7 +218,6 @@ void dsl_dataset_want_feature(dsl_dataset_t *ds, uint32_t feature);
 /* The bit for guid, 0 when it is no per-dataset feature of ours. */
 uint32_t feature_ds_bit(const char *guid);
 
-/* The object becomes a ZAP beside its bonus, if it is none yet. */
 int feature_check_use(dsl_pool_t *dp, const char *guid); /* ENOTSUP: the pool cannot have it; EIO */
 
 /* ---------------------------------------------------------------- dir.c: config lock held ---- */
