@@ -14,7 +14,9 @@ expect() {
     cowbird receive "$@" <"$file" >"$T/.out" 2>&1 || rc=$?
     if [ $rc = "$code" ] && { [ -z "$want" ] || grep -qF -- "$want" "$T/.out"; }; then ok "$MODE receive $*: $want"; else failed "$MODE receive $*: exit $rc, not '$want'"; fi
 }
+# shellcheck disable=SC2317 # reached through check
 there() { for i; do cowbird list -H -o name "$i" >/dev/null 2>&1 || { echo "$i is not there"; return 1; }; done; }
+# shellcheck disable=SC2317
 gone() { ! there "$1" 2>/dev/null; }
 value() { cowbird get -H -o value,source "$1" "$2" | tr '\t' ' '; }
 

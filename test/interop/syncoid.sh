@@ -26,7 +26,6 @@ sync_ok() { # WHAT ARGS...
     check "$what" syncoid "$@" || return
     if grep -E 'CRITICAL|died|uninitialized|resume feature not available' "$T/.out"; then not_ok "$what: it complains"; fi
 }
-names() { cowbird list -H -r -t filesystem,snapshot -o name "$1" | sed "s|^$1||" | sort; }
 token() { cowbird get -H -o value receive_resume_token "$1"; }
 
 cowbird_pool src 2G
