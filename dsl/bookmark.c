@@ -156,6 +156,30 @@ collect_marks(dsl_pool_t *dp, const char *fs, mark_t **marks, size_t *n)
     return err == ENOENT ? 0 : err;
 }
 
+/* What they promise ("only what was born later differs") would be broken by going back to a state before them. */
+int
+dsl_bookmarks_check_rollback(dsl_dataset_t *head, uint64_t txg)
+{
+    dsl_pool_t *dp = head->ds_pool;
+    dsl_bookmark_t bm;
+    zap_cursor_t zc;
+    zap_attribute_t za;
+    uint64_t zapobj;
+    int err = marks_zap(dp, head->ds_object, &zapobj);
+
+    if (err != 0 || zapobj == 0)
+        return err;
+    for (zap_cursor_init(&zc, pool_mos(dp), zapobj); (err = zap_cursor_retrieve(&zc, &za)) == 0;
+         zap_cursor_advance(&zc)) {
+        if ((err = mark_read(dp, zapobj, za.za_name, &bm)) == 0 && bm.db_createtxg > txg)
+            err = SET_ERROR(EEXIST);
+        if (err != 0)
+            break;
+    }
+    zap_cursor_fini(&zc);
+    return err == ENOENT ? 0 : err;
+}
+
 int
 dsl_for_each_bookmark(dsl_pool_t *dp, const char *fs, dsl_name_cb_t cb, void *arg)
 {

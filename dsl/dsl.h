@@ -169,8 +169,8 @@ int dsl_destroy_space(dsl_pool_t *dp, const char *const *names, int n, uint64_t 
  * return; a large one's blocks are freed over the following txgs (feature async_destroy), crash or not. */
 int dsl_destroy_head(dsl_pool_t *dp, const char *name);
 
-/* The state of snap ("fs@snap", which must be the latest; NULL: whichever is) again. EXDEV not the latest; EBUSY owned; ESRCH no
- * snapshot. A mounted one is suspended meanwhile (dsl_pool_set_suspend). ZFS: dsl_dataset_rollback */
+/* The state of snap ("fs@snap", which must be the latest; NULL: whichever is) again. EXDEV not the latest; EEXIST a bookmark is
+ * younger than snap; EBUSY owned; ESRCH no snapshot. A mounted one is suspended meanwhile (dsl_pool_set_suspend). ZFS: dsl_dataset_rollback */
 int dsl_rollback(dsl_pool_t *dp, const char *fs, const char *snap);
 
 /* promote.c. The clone takes over its origin and all snapshots before it, the other file system becomes the clone. EINVAL no clone;

@@ -299,6 +299,7 @@ void dsl_dataset_give_back(dsl_dataset_t *ds, const void *tag, bool lent);
 /* EXDEV: later (may be NULL) is no later state of the bookmark's file system. */
 int dsl_bookmark_lookup(dsl_pool_t *dp, const char *name, dsl_dataset_t *later, dsl_bookmark_t *bm);
 bool dsl_dataset_is_before_txg(dsl_dataset_t *later, dsl_dataset_t *head, uint64_t txg);
+int dsl_bookmarks_check_rollback(dsl_dataset_t *head, uint64_t txg); /* EEXIST: there is a younger one */
 void dsl_bookmarks_destroy_all(dsl_dataset_t *head, dmu_tx_t *tx); /* they go with the file system */
 uint64_t dsl_bookmarks_obj(dsl_pool_t *dp, uint64_t dsobj);        /* the ZAP; 0: none */
 

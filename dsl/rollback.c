@@ -30,7 +30,9 @@ check_latest(const rollback_arg_t *ra)
     if (ra->ra_snap == NULL)
         return 0;
     dsl_dataset_name(ra->ra_ds->ds_prev, name);
-    return strcmp(name, ra->ra_snap) == 0 ? 0 : SET_ERROR(EXDEV);
+    if (strcmp(name, ra->ra_snap) != 0)
+        return SET_ERROR(EXDEV);
+    return dsl_bookmarks_check_rollback(ra->ra_ds, ra->ra_ds->ds_phys.ds_prev_snap_txg);
 }
 
 static bool

@@ -179,8 +179,12 @@ START_TEST(follow_the_file_system)
     OK(tp_rollback(tp, fs));
     ck_assert_str_eq(listed("tank/a"), "tank/a#m ");
     tp_check(tp);
-    OK(destroy_snapshot("tank/a@one"));
+    OK(mark("tank/a#young", "tank/a@two")); /* what follows it in a stream would not be what was written since */
     OK(destroy_snapshot("tank/a@two"));
+    ck_assert_int_eq(dsl_rollback(tp->tp_dp, "tank/a", "tank/a@one"), EEXIST);
+    OK(unmark("tank/a#young"));
+    OK(dsl_rollback(tp->tp_dp, "tank/a", "tank/a@one"));
+    OK(destroy_snapshot("tank/a@one"));
     OK(tp_destroy_ds(tp, fs));
     ck_assert_uint_eq(feature_count(FEATURE_BOOKMARKS), 0);
     ck_assert_uint_eq(feature_count(FEATURE_EXTENSIBLE_DATASET), 0);

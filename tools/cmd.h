@@ -75,6 +75,7 @@ int env_each_pool(cmd_env_t *env, int flags, int (*fn)(cmd_env_t *env, dsl_pool_
 int env_each_name(cmd_env_t *env, int (*fn)(void *arg, const char *pool), void *arg);
 /* Run a command line in the pool's daemon, with its output to fd. ENOENT, ECONNREFUSED: there is none. */
 int env_call(cmd_env_t *env, const char *pool, int argc, char **argv, int fd, int *code);
+int check_name(const char *name, const char **reason); /* as dsl_name_check, bookmarks too */
 void env_close(cmd_env_t *env); /* client: closes the pool opened here, reporting its error; */
 bool env_canceled(const cmd_env_t *env);
 /* An absolute path from one the caller gave. Freed by the caller. */

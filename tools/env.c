@@ -145,7 +145,7 @@ pool_component(const char *name, char *pool)
 }
 
 /* A dataset's name, or a bookmark's: whose parts are like a snapshot's. */
-static int
+int
 check_name(const char *name, const char **reason)
 {
     char *like = xstrdup(name), *hash = strchr(like, '#');

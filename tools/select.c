@@ -162,7 +162,7 @@ select_operand(selection_t *na, const char *name)
     select_t any = *se;
     dsl_stats_t st;
     const char *reason = NULL;
-    if (dsl_name_check(name, &reason) != 0)
+    if (check_name(name, &reason) != 0)
         return failx(na->na_env, "cannot open '%s': invalid dataset name%s%s", name, reason != NULL ? ": " : "", reason != NULL ? reason : "");
     int err = dsl_dataset_stats(na->na_dp, name, &st);
     if (err != 0)
