@@ -27,12 +27,13 @@ checks=0 failures=0 errors=0 passed=0 failed=0 skipped=0
 broken=()
 names=()
 
-# ---- running: started in order, at most JOBS at a time
-start() { # NAME LIMIT COMMAND...
-    local name=$1 limit=$2
-    shift 2
+# ---- running: started in order, at most JOBS at a time, reported in the same order
+start() { # REPORT NAME LIMIT COMMAND...
+    local report=$1 name=$2 limit=$3
+    shift 3
     grep -qE "${ONLY:-.}" <<<"$name" || return 0
     while [ "$(jobs -rp | wc -l)" -ge "$JOBS" ]; do wait -n; done
+    report_ended "$report"
     {
         {
             time {
@@ -83,10 +84,15 @@ report() {
     passed=$((passed + ok)) failed=$((failed + bad)) skipped=$((skipped + skip))
     [ "$bad" = 0 ] || broken+=("$name")
 }
-report_all() { # FUNCTION
+report_ended() {
+    while [ ${#names[@]} -gt 0 ] && [ -s "$out/${names[0]}.time" ]; do
+        "$1" "${names[0]}"
+        names=("${names[@]:1}")
+    done
+}
+report_all() {
     wait
-    for name in "${names[@]}"; do "$1" "$name"; done
-    names=()
+    report_ended "$1"
 }
 
 # ---- the tests
@@ -94,7 +100,7 @@ for t in "$B"/test_*; do
     if [ ! -x "$t" ] || [ ! -f "$t" ]; then continue; fi
     name=$(basename "$t")
     [ -e "test/$name.c" ] || continue # left over from a test that was renamed
-    start "$name" "${UNIT_LIMIT:-600}" "$t"
+    start report_unit "$name" "${UNIT_LIMIT:-600}" "$t"
 done
 report_all report_unit
 [ $checks != 0 ] || [ -n "${ONLY:-}" ] || { errors=1 checks=1; echo "no Check program under $B/"; }
@@ -106,21 +112,21 @@ sanitizer() { # asan|tsan: one claim
 
 if [ -z "$unit_only" ]; then
     test/interop/fetch.sh || echo "# programs to compare with could not be fetched"
-    start layers 60 test/layers.sh
+    start report layers 60 test/layers.sh
     for s in test/*/*.sh; do
         spec=$(sed -n "s/^# $kind: *//p" "$s" | head -n 1)
         [ -n "$spec" ] || grep -q "^# $kind:" "$s" || continue
         IFS=, read -ra runs <<<"${spec:-,}"
         for args in "${runs[@]}"; do
             # shellcheck disable=SC2086 # ARGS are words
-            start "$(basename "$s" .sh)$(printf '.%s' $args | sed 's/^\.$//')" "${SCRIPT_LIMIT:-600}" "$s" $args
+            start report "$(basename "$s" .sh)$(printf '.%s' $args | sed 's/^\.$//')" "${SCRIPT_LIMIT:-600}" "$s" $args
         done
     done
     report_all report
     if [ "${SANITIZERS:-1}" = 1 ]; then
         export -f sanitizer
         JOBS=1
-        for san in asan tsan; do start $san 3600 bash -c "sanitizer $san"; done # each has all cores
+        for san in asan tsan; do start report $san 3600 bash -c "sanitizer $san"; done # each has all cores
         report_all report
     fi
 fi

@@ -42,7 +42,7 @@ build(void)
     OK(tp_create_fs(tp, "tank/a", NULL));
     OK(tp_create_fs(tp, "tank/a/b", NULL));
     for (int i = 1; i <= 5; i++) {
-        char name[4];
+        char name[12];
         snprintf(name, sizeof(name), "%d", i);
         add("tank/a", name);
     }

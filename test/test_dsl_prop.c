@@ -326,7 +326,7 @@ START_TEST(random_sequences)
             tp_reopen(tp);
         for (int i = 0; i < NMODEL; i++) {
             const char *value;
-            bool received;
+            bool received = false;
             int at = model_value(m, i, &value, &received);
             dsl_prop_source_t src = at != i    ? PROP_SRC_INHERITED
                                     : received ? PROP_SRC_RECEIVED

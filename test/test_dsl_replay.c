@@ -570,7 +570,7 @@ op_bookmark(replay_t *r, side_t *sd)
     full_name(names[0], fs, '#', mark);
     full_name(names[1], fs, '@', sn->sn_name);
     int err = dsl_bookmark(sd->sd_dp, &to, &from, 1, NULL);
-    (void)agree(r, err, rm_bookmark(fs, mark, sn->sn_guid), "bookmark %s %s", from, to);
+    (void)agree(r, err, rm_bookmark(fs, mark, sn), "bookmark %s %s", from, to);
 }
 
 static void

@@ -14,7 +14,7 @@ quiet "create" cowbird create tank/a
 quiet "create with other properties" cowbird create -o recordsize=8K -o compression=off -o version=4 tank/b
 must "random tree" tree make "$SEED" "$T/tank/a" --big
 must "random tree, 8K records" tree make "$SEED.b" "$T/tank/b"
-must "a directory of 8,000 entries" tree many 8000 "$T/tank/a/huge"
+must "a directory of 20,000 entries" tree many 20000 "$T/tank/a/huge"
 
 snaps=()
 for round in 1 2 3 4 5 6 7 8; do

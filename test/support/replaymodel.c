@@ -309,6 +309,9 @@ rm_rollback(rm_fs_t *fs, const char *snap)
     rm_snap_t *last = &fs->rf_snaps[fs->rf_nsnaps - 1];
     if (snap != NULL && strcmp(last->sn_name, snap) != 0)
         return EXDEV;
+    for (int i = 0; snap != NULL && i < fs->rf_nmarks; i++)
+        if (fs->rf_marks[i].mk_id > last->sn_id)
+            return EEXIST; /* of a younger snapshot that is gone */
     fs->rf_head = last->sn_state;
     fs->rf_changed = RM_SAME;
     return 0;
@@ -422,13 +425,14 @@ rm_promote(rm_pool_t *rp, rm_fs_t *fs)
 /* ---- bookmarks ---- */
 
 int
-rm_bookmark(rm_fs_t *fs, const char *mark, uint64_t guid)
+rm_bookmark(rm_fs_t *fs, const char *mark, const rm_snap_t *sn)
 {
     for (int i = 0; i < fs->rf_nmarks; i++)
         if (strcmp(fs->rf_marks[i].mk_name, mark) == 0)
             return EEXIST;
     snprintf(fs->rf_marks[fs->rf_nmarks].mk_name, sizeof(fs->rf_marks[0].mk_name), "%s", mark);
-    fs->rf_marks[fs->rf_nmarks++].mk_guid = guid;
+    fs->rf_marks[fs->rf_nmarks].mk_id = sn->sn_id;
+    fs->rf_marks[fs->rf_nmarks++].mk_guid = sn->sn_guid;
     return 0;
 }
 

@@ -49,7 +49,7 @@ typedef struct rm_snap {
 
 typedef struct rm_mark {
     char mk_name[32];
-    uint64_t mk_guid;
+    uint64_t mk_guid, mk_id; /* of its snapshot; younger ones have larger ids */
 } rm_mark_t;
 
 typedef struct rm_fs {
@@ -96,7 +96,7 @@ int rm_destroy_named(rm_pool_t *rp, const rm_fs_t *top, const char *snap, int *o
 int rm_destroy_fs(rm_pool_t *rp, rm_fs_t *fs);
 int rm_hold(rm_fs_t *fs, int s, int tag);
 int rm_release(rm_pool_t *rp, rm_fs_t *fs, int s, int tag);
-int rm_bookmark(rm_fs_t *fs, const char *mark, uint64_t guid);
+int rm_bookmark(rm_fs_t *fs, const char *mark, const rm_snap_t *sn);
 int rm_destroy_mark(rm_fs_t *fs, const char *mark);
 /* A snapshot arrives. full: into a new file system; origin: an instance here that it is a clone of, or 0. */
 int rm_receive_new(rm_pool_t *rp, const char *name, const char *snap, const rm_snap_t *sent, uint64_t origin);
