@@ -10,6 +10,9 @@
  *         +<------------------------------------------------+
  *               freed (or last hold gone and clean: the dbuf itself is freed)
  *
+ *      any but READ --replaced by packed contents--> PACKED --hold(read)--> READ --unpacked--> CACHED      (PACKED: always dirty when
+ *                                                                                                        nobody holds it)
+ *
  * What dirtying does to the buffers (R: a record of a txg, A: the ARC):
  *
  *      clean:           db_buf --> [1] <-- A          dirtied in t:     db_buf --> [2] <-- R(t)      copied: A had it
@@ -17,7 +20,8 @@
  *      t synced:        db_buf --> [3] <-- R(t+1)                                  [2] <-- A
  *
  * The rule behind: a buffer that anybody else refers to is not written to (arc_buf_writable), save by the open txg that
- * has dirtied it already. The bonus has no buffer of its own but malloc'ed bytes; the same picture, with "is it still db_data" for the rule.
+ * has dirtied it already. A record that got packed contents keeps them, whoever unpacks them for himself, until its own txg changes
+ * the block again. The bonus has no buffer of its own but malloc'ed bytes; the same picture, with "is it still db_data" for the rule.
  *
  * INVARIANTS: dmu_impl.h 1, 2, 3, 5; dbuf_verify() checks them.
  *
@@ -67,7 +71,7 @@ dbuf_set_buf(dbuf_t *db, arc_buf_t *buf)
     db->db.db_data = buf == NULL ? NULL : buf->b_data;
     if (buf != NULL)
         db->db.db_size = buf->b_size;
-    db->db_state = buf == NULL ? DB_UNCACHED : DB_CACHED;
+    db->db_state = buf == NULL ? DB_UNCACHED : buf->b_packed != NULL ? DB_PACKED : DB_CACHED;
 }
 
 static arc_buf_t *
@@ -186,6 +190,25 @@ dbuf_read(dbuf_t *db)
 }
 
 int
+dbuf_unpack(dbuf_t *db)
+{
+    dnode_t *dn = db->db_dnode;
+    arc_buf_t *packed = arc_buf_hold(db->db_buf), *plain;
+    int err;
+
+    db->db_state = DB_READ;
+    mutex_exit(&dn->dn_mtx);
+    err = arc_buf_unpack(packed, &plain);
+    mutex_enter(&dn->dn_mtx);
+    db->db_state = DB_PACKED;
+    if (err == 0)
+        dbuf_set_buf(db, plain);
+    arc_buf_rele(packed);
+    cv_broadcast(&dn->dn_cv);
+    return err;
+}
+
+int
 dbuf_hold(dnode_t *dn, uint64_t blkid, bool read, dbuf_t **dbp)
 {
     dbuf_t *db;
@@ -203,6 +226,8 @@ dbuf_hold(dnode_t *dn, uint64_t blkid, bool read, dbuf_t **dbp)
         cv_wait(&dn->dn_cv, &dn->dn_mtx);
     if (read && db->db_state == DB_UNCACHED)
         err = dbuf_read(db);
+    else if (read && db->db_state == DB_PACKED)
+        err = dbuf_unpack(db);
     mutex_exit(&dn->dn_mtx);
     if (err != 0)
         dbuf_rele(db);
@@ -297,7 +322,7 @@ dbuf_unshare(dbuf_t *db, bool fill)
         }
         return;
     }
-    if (db->db_buf != NULL && arc_buf_writable(db->db_buf))
+    if (db->db_state == DB_CACHED && arc_buf_writable(db->db_buf))
         return;
     if (fill) {
         dbuf_set_buf(db, arc_buf_alloc((uint32_t)db->db.db_size));
@@ -307,10 +332,20 @@ dbuf_unshare(dbuf_t *db, bool fill)
     db->db.db_data = db->db_buf->b_data;
 }
 
+/* The record of this very txg has packed contents: it gets plain ones, which may be changed. */
+static void
+dbuf_record_plain(dbuf_t *db, dirty_record_t *dr, bool fill)
+{
+    dbuf_unshare(db, fill);
+    arc_buf_rele(dr->dr_buf);
+    dr->dr_buf = arc_buf_hold(db->db_buf);
+}
+
 void
 dbuf_dirty(dbuf_t *db, dmu_tx_t *tx, bool fill)
 {
     dnode_t *dn = db->db_dnode;
+    dirty_record_t *dr;
 
     VERIFY(tx->tx_txg != 0);
     mutex_enter(&dn->dn_mtx);
@@ -318,15 +353,17 @@ dbuf_dirty(dbuf_t *db, dmu_tx_t *tx, bool fill)
         cv_wait(&dn->dn_cv, &dn->dn_mtx);
     VERIFY(db->db_state == DB_CACHED || fill);
     VERIFY(dn->dn_now.ds_type != DMU_OT_NONE);
-    if (db->db_dirty[tx->tx_txg & TXG_MASK] == NULL) {
+    if ((dr = db->db_dirty[tx->tx_txg & TXG_MASK]) == NULL) {
         dbuf_unshare(db, fill);
         dbuf_record(db, tx);
         dbuf_tell_dnode(db, tx, db->db_dirty[tx->tx_txg & TXG_MASK]->dr_accounted);
+    } else if (dr->dr_buf != NULL && dr->dr_buf->b_packed != NULL) {
+        dbuf_record_plain(db, dr, fill);
     }
     mutex_exit(&dn->dn_mtx);
 }
 
-void
+bool
 dbuf_replace(dbuf_t *db, arc_buf_t *buf, dmu_tx_t *tx)
 {
     dnode_t *dn = db->db_dnode;
@@ -336,6 +373,10 @@ dbuf_replace(dbuf_t *db, arc_buf_t *buf, dmu_tx_t *tx)
     mutex_enter(&dn->dn_mtx);
     while (db->db_state == DB_READ)
         cv_wait(&dn->dn_cv, &dn->dn_mtx);
+    if (buf->b_packed != NULL && db->db_holds > 1) {
+        mutex_exit(&dn->dn_mtx);
+        return false;
+    }
     dbuf_set_buf(db, buf);
     if ((dr = db->db_dirty[tx->tx_txg & TXG_MASK]) == NULL) {
         dbuf_record(db, tx);
@@ -348,6 +389,7 @@ dbuf_replace(dbuf_t *db, arc_buf_t *buf, dmu_tx_t *tx)
     }
     dbuf_tell_dnode(db, tx, grown);
     mutex_exit(&dn->dn_mtx);
+    return true;
 }
 
 /* ---- undoing ---- */
@@ -394,7 +436,7 @@ dbuf_clear(dbuf_t *db)
     ASSERT(db->db_state != DB_READ);
     if (db->db_holds == 0)
         dbuf_set_buf(db, NULL);
-    else if (db->db_state == DB_CACHED)
+    else if (db->db_state != DB_UNCACHED)
         dbuf_set_buf(db, zero_buf(db->db.db_size));
 }
 
@@ -411,7 +453,7 @@ dbuf_set_blksz(dnode_t *dn, uint32_t size, bool keep_first)
             continue;
         db->db.db_size = size;
         db->db.db_offset = db->db_blkid * size;
-        if (db->db_state == DB_CACHED)
+        if (db->db_state != DB_UNCACHED)
             dbuf_set_buf(db, zero_buf(size));
     }
 }

@@ -10,6 +10,7 @@
  *
  * A read takes a block from its dbuf if there is one, else from the ARC's own buffer: nothing is copied but to the caller,
  * and no dbuf is made. A sequential reader's next blocks are prefetched into the ARC, in a window that doubles up to 4 MiB.
+ * A whole block that comes in a buffer becomes that buffer, without a copy: dmu_assign_arcbuf().
  *
  * Readers and writers of the same bytes must exclude each other (zpl's range locks). Different bytes of one block are fine.
  *
@@ -130,6 +131,19 @@ piece_of(dnode_t *dn, uint64_t off, uint64_t len, piece_t *p)
     p->p_len = p->p_beyond ? len : MIN(len, bs - p->p_off);
 }
 
+/* Contents that came packed are unpacked for a reader, for as long as the block is dirty. */
+static int
+read_packed(dnode_t *dn, uint64_t blkid)
+{
+    dbuf_t *db;
+    int err = dbuf_hold(dn, blkid, true, &db);
+
+    if (err != 0)
+        return err;
+    dbuf_rele(db);
+    return EAGAIN;
+}
+
 /* The present contents of the block at off; *bufp NULL: zeros. One try; EAGAIN: another thread was faster. */
 static int
 read_try(dnode_t *dn, uint64_t off, uint64_t len, piece_t *p, arc_buf_t **bufp)
@@ -150,6 +164,10 @@ read_try(dnode_t *dn, uint64_t off, uint64_t len, piece_t *p, arc_buf_t **bufp)
         cv_wait(&dn->dn_cv, &dn->dn_mtx);
         mutex_exit(&dn->dn_mtx);
         return EAGAIN;
+    }
+    if (db != NULL && db->db_state == DB_PACKED) {
+        mutex_exit(&dn->dn_mtx);
+        return read_packed(dn, p->p_blkid);
     }
     if (db != NULL && db->db_state == DB_CACHED)
         *bufp = arc_buf_hold(db->db_buf);
@@ -245,21 +263,29 @@ rele_edges(dbuf_t *edges[2])
             dbuf_rele(edges[i]);
 }
 
+/* *bs: the block size. EFBIG: no tree reaches that far. */
+static int
+check_reach(dnode_t *dn, uint64_t off, uint64_t len, uint64_t *bs)
+{
+    bool fits;
+
+    mutex_enter(&dn->dn_mtx);
+    *bs = dn->dn_now.ds_datablksz;
+    fits = len <= INT64_MAX && off <= INT64_MAX - len &&
+           dnode_levels_for(dn->dn_now.ds_nblkptr, dn->dn_now.ds_indblkshift, (off + len - 1) / *bs) != 0;
+    mutex_exit(&dn->dn_mtx);
+    return fits ? 0 : SET_ERROR(EFBIG);
+}
+
 static int
 dnode_write(dnode_t *dn, uint64_t off, uint64_t len, const uint8_t *src, dmu_tx_t *tx)
 {
     dbuf_t *edges[2];
     uint64_t bs, n;
-    bool fits;
-    int err;
+    int err = check_reach(dn, off, len, &bs);
 
-    mutex_enter(&dn->dn_mtx);
-    bs = dn->dn_now.ds_datablksz;
-    fits = len <= INT64_MAX && off <= INT64_MAX - len &&
-           dnode_levels_for(dn->dn_now.ds_nblkptr, dn->dn_now.ds_indblkshift, (off + len - 1) / bs) != 0;
-    mutex_exit(&dn->dn_mtx);
-    if (!fits)
-        return SET_ERROR(EFBIG);
+    if (err != 0)
+        return err;
     err = hold_edges(dn, bs, off, off + len, edges);
     for (; err == 0 && len > 0; off += n, src += n, len -= n) {
         piece_t p = {.p_blkid = off / bs, .p_off = off % bs};
@@ -280,6 +306,73 @@ dmu_write(objset_t *os, uint64_t object, uint64_t off, uint64_t len, const void 
         return err;
     if (len != 0)
         err = dnode_write(dn, off, len, buf, tx);
+    dnode_rele(dn);
+    return err;
+}
+
+/* ---- whole blocks ---- */
+
+/* Only data: metadata has rules of its own (copies in pieces, compression). And only what saves space and the pool can read. */
+static bool
+may_stay_packed(dnode_t *dn, const arc_buf_t *buf)
+{
+    objset_props_t props;
+    bool meta;
+
+    mutex_enter(&dn->dn_mtx);
+    meta = dmu_ot_is_metadata(dn->dn_now.ds_type);
+    mutex_exit(&dn->dn_mtx);
+    objset_get_props(dn->dn_objset, &props);
+    return !meta && (buf->b_compress != ZIO_COMPRESS_LZ4 || props.op_lz4) &&
+           zio_may_store_packed(dn->dn_objset->os_spa, buf);
+}
+
+/* *done false: it is packed, and somebody holds the block. */
+static int
+assign_block(dnode_t *dn, uint64_t blkid, arc_buf_t *buf, dmu_tx_t *tx, bool *done)
+{
+    dbuf_t *db;
+    int err = dbuf_hold(dn, blkid, false, &db);
+
+    if (err != 0)
+        return err;
+    *done = dbuf_replace(db, arc_buf_hold(buf), tx);
+    if (!*done)
+        arc_buf_rele(buf);
+    dbuf_rele(db);
+    return 0;
+}
+
+static int
+dnode_assign(dnode_t *dn, uint64_t off, arc_buf_t *buf, dmu_tx_t *tx)
+{
+    bool done = false;
+    arc_buf_t *plain;
+    uint64_t bs;
+    int err = check_reach(dn, off, buf->b_size, &bs);
+
+    if (err == 0 && off % bs == 0 && buf->b_size == bs && (buf->b_packed == NULL || may_stay_packed(dn, buf)))
+        err = assign_block(dn, off / bs, buf, tx, &done);
+    if (err != 0 || done)
+        return err;
+    if (buf->b_packed == NULL)
+        return dnode_write(dn, off, buf->b_size, buf->b_data, tx);
+    if (arc_buf_unpack(buf, &plain) != 0)
+        return SET_ERROR(EINVAL);
+    err = dnode_assign(dn, off, plain, tx);
+    arc_buf_rele(plain);
+    return err;
+}
+
+int
+dmu_assign_arcbuf(objset_t *os, uint64_t object, uint64_t off, arc_buf_t *buf, dmu_tx_t *tx)
+{
+    dnode_t *dn;
+    int err;
+
+    if ((err = dnode_hold(os, object, &dn)) != 0)
+        return err;
+    err = dnode_assign(dn, off, buf, tx);
     dnode_rele(dn);
     return err;
 }

@@ -190,6 +190,9 @@ int dmu_object_info(objset_t *os, uint64_t object, dmu_object_info_t *doi); /* E
 int dmu_read(objset_t *os, uint64_t object, uint64_t off, uint64_t len, void *buf);
 /* The tx must hold [off, off+len). A write over whole blocks reads nothing. EIO, ECKSUM: nothing was changed; EFBIG: beyond 2^63. */
 int dmu_write(objset_t *os, uint64_t object, uint64_t off, uint64_t len, const void *buf, dmu_tx_t *tx);
+/* The same with a buffer, plain or packed. If it is a whole block it becomes the block itself: the caller may do nothing more with it but
+ * release it. A packed one is stored as it is where that may be, else unpacked; EINVAL: it does not unpack. */
+int dmu_assign_arcbuf(objset_t *os, uint64_t object, uint64_t off, arc_buf_t *buf, dmu_tx_t *tx);
 /* Whole blocks become holes, edges are zeroed; len DMU_OBJECT_END: to the end, maxblkid shrinks. */
 int dmu_free_range(objset_t *os, uint64_t object, uint64_t off, uint64_t len, dmu_tx_t *tx);
 /* The same in transactions of its own, bounded each (so not within one). May be interrupted half way by an error. */

@@ -126,7 +126,7 @@ spill_create(dnode_t *dn, uint32_t size, dmu_tx_t *tx, dmu_buf_t **dbp)
         return err;
     buf = arc_buf_alloc(size);
     memset(buf->b_data, 0, size);
-    dbuf_replace(db, buf, tx);
+    VERIFY(dbuf_replace(db, buf, tx)); /* it is plain */
     *dbp = &db->db;
     return 0;
 }

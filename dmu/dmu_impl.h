@@ -54,7 +54,8 @@
 typedef enum dbuf_state {
     DB_UNCACHED, /* no contents */
     DB_READ,     /* some thread reads it from disk */
-    DB_CACHED    /* db_buf (the bonus: db_data) holds the contents */
+    DB_CACHED,   /* db_buf (the bonus: db_data) holds the contents */
+    DB_PACKED    /* db_buf holds them compressed, as they are to be stored; nobody but who put it there has a hold */
 } dbuf_state_t;
 
 typedef struct dbuf {
@@ -246,9 +247,11 @@ int dnode_levels_for(uint8_t nblkptr, uint8_t indblkshift, uint64_t maxblkid);
 int dbuf_hold(dnode_t *dn, uint64_t blkid, bool read, dbuf_t **dbp);
 void dbuf_rele(dbuf_t *db);
 void dbuf_dirty(dbuf_t *db, dmu_tx_t *tx, bool fill);
-/* buf (the caller's reference) becomes the block's contents in tx's txg, whatever its size was. */
-void dbuf_replace(dbuf_t *db, arc_buf_t *buf, dmu_tx_t *tx);
+/* buf (the caller's reference) becomes the block's contents in tx's txg, whatever its size was.
+ * False, and the reference is still the caller's: it is packed, and somebody else holds the block. */
+bool dbuf_replace(dbuf_t *db, arc_buf_t *buf, dmu_tx_t *tx);
 /* All below: dn_mtx held. */
+int dbuf_unpack(dbuf_t *db); /* PACKED -> READ -> CACHED or, EIO, back; dn_mtx is given up meanwhile. */
 dbuf_t *dbuf_find(dnode_t *dn, uint64_t blkid);
 dirty_record_t *dbuf_newest(dbuf_t *db);
 void dbuf_undirty(dbuf_t *db, uint64_t txg);     /* drop the record, if any: the block was freed */

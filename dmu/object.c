@@ -394,7 +394,7 @@ set_blocksize(dnode_t *dn, dbuf_t *db, uint32_t blksz, dmu_tx_t *tx)
     memcpy(buf->b_data, db->db.db_data, MIN(old, blksz));
     if (blksz > old)
         memset((uint8_t *)buf->b_data + old, 0, blksz - old);
-    dbuf_replace(db, buf, tx);
+    VERIFY(dbuf_replace(db, buf, tx)); /* it is plain */
 }
 
 int

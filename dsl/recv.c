@@ -150,6 +150,7 @@ check_rules(recv_begin_t *rb)
     dsl_pool_t *dp = rb->rb_drc->drc_dp;
 
     rw_enter_read(&dp->dp_config_lock);
+    rb->rb_drc->drc_zstd = feature_enabled(dp, FEATURE_ZSTD_COMPRESS);
     int err = recv_begin_check(rb, NULL);
     rw_exit(&dp->dp_config_lock);
     return err;

@@ -51,6 +51,7 @@ struct dmu_recv_cookie {
     stream_in_t drc_in;
     /* the applying thread's */
     stream_order_t drc_order;
+    bool drc_zstd;           /* the pool may have blocks compressed so */
     uint64_t drc_known;      /* an object that is known to exist; 0 none */
     uint64_t drc_max_object; /* the highest one told of */
     uint64_t drc_bytes;      /* received, with what was received before resuming */

@@ -2,7 +2,8 @@
 /*
  * recv_record.c - what each record of a stream does to the receiving objset: contents. (Dnodes: recv_object.c.)
  *
- *   WRITE            unpack, turn to host order, write as bytes: it need not match the block size
+ *   WRITE            a whole block becomes one as it came, compressed or not; else unpacked, in host order, written as bytes:
+ *                    it need not match the block size
  *   WRITE_EMBEDDED   likewise; what is beyond the payload is zero
  *   WRITE_BYREF      a copy of bytes received earlier: in this snapshot, or in one with that guid
  *   FREE, REDACT     a hole, where there is anything
@@ -36,19 +37,19 @@ recv_object_exists(dmu_recv_cookie_t *drc, uint64_t object, char *text)
 }
 
 static int
-write_bytes(dmu_recv_cookie_t *drc, uint64_t object, uint64_t off, uint64_t len, const void *data)
+write_buf(dmu_recv_cookie_t *drc, uint64_t object, uint64_t off, arc_buf_t *buf)
 {
     objset_t *os = drc->drc_os;
     dmu_tx_t *tx = dmu_tx_create(os);
     int err;
 
-    dmu_tx_hold_write(tx, object, off, len);
+    dmu_tx_hold_write(tx, object, off, buf->b_size);
     err = dmu_tx_assign(tx, DMU_TX_WAIT);
     if (err != 0) {
         dmu_tx_abort(tx);
         return err;
     }
-    err = dmu_write(os, object, off, len, data, tx);
+    err = dmu_assign_arcbuf(os, object, off, buf, tx);
     if (err == 0)
         recv_resume_note(drc, object, off, tx);
     dmu_tx_commit(tx);
@@ -66,23 +67,44 @@ decompress_failed(int err, char *text)
     return err;
 }
 
+/* The record's contents. Compressed ones stay so unless there is something in them to be turned, or this pool has no such blocks. */
 static int
-recv_write(dmu_recv_cookie_t *drc, const struct drr_write *w, uint8_t *payload, char *text)
+write_contents(dmu_recv_cookie_t *drc, const stream_rec_t *rec, arc_buf_t **bufp)
 {
-    uint8_t *plain = NULL, *data = payload;
+    const struct drr_write *w = &rec->sr_drr.drr_u.drr_write;
+    bool bytes = dmu_ot_byteswap((uint8_t)w->drr_type) == DMU_BSWAP_UINT8;
+    arc_buf_t *packed;
+    int err = 0;
+
+    *bufp = arc_buf_hold(rec->sr_buf);
+    if (w->drr_compressiontype != 0) {
+        *bufp = packed = arc_buf_pack(*bufp, w->drr_compressiontype, (uint32_t)w->drr_logical_size);
+        if (bytes && (w->drr_compressiontype != ZIO_COMPRESS_ZSTD || drc->drc_zstd))
+            return 0;
+        if ((err = arc_buf_unpack(packed, bufp)) != 0)
+            *bufp = NULL;
+        arc_buf_rele(packed);
+    }
+    if (err == 0)
+        stream_swap_block(&drc->drc_order, w->drr_object, (uint8_t)w->drr_type, (*bufp)->b_data,
+                          (*bufp)->b_size);
+    return err;
+}
+
+static int
+recv_write(dmu_recv_cookie_t *drc, const stream_rec_t *rec, char *text)
+{
+    const struct drr_write *w = &rec->sr_drr.drr_u.drr_write;
+    arc_buf_t *buf = NULL;
     int err = recv_object_exists(drc, w->drr_object, text);
 
-    if (err == 0 && w->drr_compressiontype != 0) {
-        data = plain = xmalloc(w->drr_logical_size);
-        err = decompress_failed(zio_decompress_data(w->drr_compressiontype, payload, w->drr_compressed_size,
-                                                    plain, w->drr_logical_size),
-                                text);
-    }
-    if (err == 0) {
-        stream_swap_block(&drc->drc_order, w->drr_object, (uint8_t)w->drr_type, data, w->drr_logical_size);
-        err = write_bytes(drc, w->drr_object, w->drr_offset, w->drr_logical_size, data);
-    }
-    free(plain);
+    if (err == 0)
+        err = decompress_failed(write_contents(drc, rec, &buf), text);
+    if (err == 0)
+        err = write_buf(drc, w->drr_object, w->drr_offset, buf);
+    if (err == EINVAL && buf != NULL && buf->b_packed != NULL)
+        err = decompress_failed(EIO, text);
+    arc_buf_rele(buf);
     return err;
 }
 
@@ -91,24 +113,25 @@ recv_write_embedded(dmu_recv_cookie_t *drc, const struct drr_write_embedded *e, 
                     char *text)
 {
     dmu_object_info_t doi;
-    uint8_t *data;
+    arc_buf_t *buf;
     int err = recv_object_exists(drc, e->drr_object, text);
 
     if (err == 0)
         err = dmu_object_info(drc->drc_os, e->drr_object, &doi);
     if (err != 0)
         return err;
-    data = xzalloc(e->drr_length);
+    buf = arc_buf_alloc((uint32_t)e->drr_length);
+    memset(buf->b_data, 0, buf->b_size);
     if (e->drr_compression == ZIO_COMPRESS_OFF)
-        memcpy(data, payload, e->drr_lsize);
+        memcpy(buf->b_data, payload, e->drr_lsize);
     else
         err = decompress_failed(
-            zio_decompress_data(e->drr_compression, payload, e->drr_psize, data, e->drr_lsize), text);
+            zio_decompress_data(e->drr_compression, payload, e->drr_psize, buf->b_data, e->drr_lsize), text);
     if (err == 0) {
-        stream_swap_block(&drc->drc_order, e->drr_object, doi.doi_type, data, e->drr_length);
-        err = write_bytes(drc, e->drr_object, e->drr_offset, e->drr_length, data);
+        stream_swap_block(&drc->drc_order, e->drr_object, doi.doi_type, buf->b_data, e->drr_length);
+        err = write_buf(drc, e->drr_object, e->drr_offset, buf);
     }
-    free(data);
+    arc_buf_rele(buf);
     return err;
 }
 
@@ -156,23 +179,23 @@ static int
 recv_write_byref(dmu_recv_cookie_t *drc, const struct drr_write_byref *r, char *text)
 {
     objset_t *os;
-    uint8_t *data;
+    arc_buf_t *buf;
     int err = recv_object_exists(drc, r->drr_object, text);
 
     if (err == 0)
         err = ref_objset(drc, r->drr_refguid, &os, text);
     if (err != 0)
         return err;
-    data = xmalloc(r->drr_length);
-    err = dmu_read(os, r->drr_refobject, r->drr_refoffset, r->drr_length, data);
+    buf = arc_buf_alloc((uint32_t)r->drr_length);
+    err = dmu_read(os, r->drr_refobject, r->drr_refoffset, r->drr_length, buf->b_data);
     if (err == ENOENT) {
         snprintf(text, TEXT, "it refers to object %llu, which is not there",
                  (unsigned long long)r->drr_refobject);
         err = SET_ERROR(EINVAL);
     }
     if (err == 0)
-        err = write_bytes(drc, r->drr_object, r->drr_offset, r->drr_length, data);
-    free(data);
+        err = write_buf(drc, r->drr_object, r->drr_offset, buf);
+    arc_buf_rele(buf);
     return err;
 }
 
@@ -254,7 +277,7 @@ recv_apply(dmu_recv_cookie_t *drc, stream_rec_t *rec, char *text)
         return recv_freeobjects(drc, drr->drr_u.drr_freeobjects.drr_firstobj,
                                 drr->drr_u.drr_freeobjects.drr_numobjs);
     case DRR_WRITE:
-        return recv_write(drc, &drr->drr_u.drr_write, rec->sr_payload, text);
+        return recv_write(drc, rec, text);
     case DRR_WRITE_EMBEDDED:
         return recv_write_embedded(drc, &drr->drr_u.drr_write_embedded, rec->sr_payload, text);
     case DRR_WRITE_BYREF:

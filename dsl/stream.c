@@ -86,8 +86,22 @@ stream_fail(stream_error_t *se, int err, uint64_t record, uint64_t offset, const
 void
 stream_rec_free(stream_rec_t *rec)
 {
-    free(rec->sr_payload);
+    if (rec->sr_buf != NULL)
+        arc_buf_rele(rec->sr_buf);
+    else
+        free(rec->sr_payload);
     free(rec);
+}
+
+static void
+rec_alloc_payload(stream_rec_t *rec)
+{
+    if (rec->sr_drr.drr_type == DRR_WRITE && rec->sr_len != 0) {
+        rec->sr_buf = arc_buf_alloc((uint32_t)rec->sr_len);
+        rec->sr_payload = rec->sr_buf->b_data;
+    } else if (rec->sr_len != 0) {
+        rec->sr_payload = xmalloc(rec->sr_len);
+    }
 }
 
 static bool
@@ -326,7 +340,7 @@ stream_in_next(stream_in_t *si, stream_rec_t **recp)
     if (rec->sr_drr.drr_type == DRR_END) {
         si->in_ended = true;
     } else {
-        rec->sr_payload = rec->sr_len != 0 ? xmalloc(rec->sr_len) : NULL;
+        rec_alloc_payload(rec);
         err = in_advance(si, rec->sr_payload, rec->sr_len);
     }
     if (err != 0)

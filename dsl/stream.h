@@ -205,6 +205,7 @@ typedef struct stream_rec {
     uint64_t sr_number, sr_offset;
     uint64_t sr_len;
     uint8_t *sr_payload; /* NULL: none */
+    arc_buf_t *sr_buf;   /* of WRITE: owns the payload, which may become a block as it is; else NULL */
 } stream_rec_t;
 void stream_rec_free(stream_rec_t *rec);
 

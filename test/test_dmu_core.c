@@ -136,6 +136,72 @@ op_write(worker_t *k, mobj_t *m)
     ck_assert_int_eq(put(k->k_p, m->m_object, off, len, m->m_data + off), 0);
 }
 
+static const enum zio_compress packers[] = {ZIO_COMPRESS_LZJB, ZIO_COMPRESS_LZ4, ZIO_COMPRESS_GZIP_1,
+                                            ZIO_COMPRESS_ZLE, ZIO_COMPRESS_ZSTD};
+
+/* What a stream could bring for these bytes: packed, where they can be, and then of the length found or filled up. */
+static arc_buf_t *
+payload(worker_t *k, const uint8_t *data, uint32_t n)
+{
+    enum zio_compress c = packers[rnd(&k->k_seed, ARRAY_SIZE(packers))];
+    arc_buf_t *buf = arc_buf_alloc(n);
+    size_t len = rnd(&k->k_seed, 4) == 0 ? 0 : zio_compress_data(c, 1, data, k->k_buf, n, n);
+
+    if (len == 0) {
+        memcpy(buf->b_data, data, n);
+        return buf;
+    }
+    arc_buf_rele(buf);
+    if (rnd(&k->k_seed, 2) == 0 && P2ROUNDUP(len, 512) < n) {
+        memset(k->k_buf + len, 0, 512);
+        len = P2ROUNDUP(len, 512);
+    }
+    buf = arc_buf_alloc((uint32_t)len);
+    memcpy(buf->b_data, k->k_buf, len);
+    return arc_buf_pack(buf, c, n);
+}
+
+/* A whole block (rarely another piece) that comes as a buffer. */
+static void
+op_assign(worker_t *k, mobj_t *m)
+{
+    dmu_tx_t *tx = dmu_tx_create(k->k_p->p_os);
+    dmu_object_info_t doi;
+    uint64_t off, base = rnd(&k->k_seed, 250) + 1, noise = rnd(&k->k_seed, 12);
+
+    ck_assert_int_eq(dmu_object_info(k->k_p->p_os, m->m_object, &doi), 0);
+    uint32_t n =
+        rnd(&k->k_seed, 8) == 0 ? 512 * (1 + (uint32_t)rnd(&k->k_seed, 100)) : doi.doi_data_block_size;
+    off = rnd(&k->k_seed, OBJ_MAX / n) * n;
+    for (uint64_t i = 0; i < n; i++)
+        m->m_data[off + i] =
+            (uint8_t)(noise > 8 || rnd(&k->k_seed, 1 + noise) > 1 ? rnd(&k->k_seed, 256) : base);
+    arc_buf_t *buf = payload(k, m->m_data + off, n);
+    dmu_tx_hold_write(tx, m->m_object, off, n);
+    ck_assert_int_eq(dmu_tx_assign(tx, DMU_TX_WAIT), 0);
+    ck_assert_int_eq(dmu_assign_arcbuf(k->k_p->p_os, m->m_object, off, buf, tx), 0);
+    arc_buf_rele(buf);
+    dmu_tx_commit(tx);
+}
+
+static void op_read(worker_t *k, mobj_t *m);
+
+/* Holders of a block see what it is and keep it plain. */
+static void
+op_hold(worker_t *k, mobj_t *m)
+{
+    uint64_t off = rnd(&k->k_seed, OBJ_MAX), n;
+    dmu_buf_t *db;
+
+    ck_assert_int_eq(dmu_buf_hold(k->k_p->p_os, m->m_object, off, &db), 0);
+    n = MIN(db->db_size, OBJ_MAX - db->db_offset);
+    ck_assert_int_eq(memcmp(db->db_data, m->m_data + db->db_offset, n), 0);
+    op_assign(k, m);
+    op_read(k, m);
+    ck_assert_int_eq(memcmp(db->db_data, m->m_data + db->db_offset, n), 0);
+    dmu_buf_rele(db);
+}
+
 static void
 op_free(worker_t *k, mobj_t *m)
 {
@@ -285,8 +351,12 @@ work(void *arg)
     for (int i = 0; i < k->k_ops; i++) {
         mobj_t *m = &k->k_objs[rnd(&k->k_seed, (uint64_t)k->k_n)];
         uint64_t what = rnd(&k->k_seed, 100);
-        if (what < 40)
+        if (what < 22)
             op_write(k, m);
+        else if (what < 38)
+            op_assign(k, m);
+        else if (what < 40)
+            op_hold(k, m);
         else if (what < 55)
             op_free(k, m);
         else if (what < 75)
@@ -794,6 +864,88 @@ START_TEST(read_error)
 }
 END_TEST
 
+static arc_buf_t *
+packed(const void *bytes, uint32_t n, enum zio_compress c, uint32_t size)
+{
+    arc_buf_t *buf = arc_buf_alloc(n);
+
+    memcpy(buf->b_data, bytes, n);
+    return arc_buf_pack(buf, c, size);
+}
+
+static int
+assign(uint64_t object, uint64_t off, arc_buf_t *buf)
+{
+    dmu_tx_t *tx = dmu_tx_create(pool->p_os);
+
+    dmu_tx_hold_write(tx, object, off, buf->b_size);
+    ck_assert_int_eq(dmu_tx_assign(tx, DMU_TX_WAIT), 0);
+    int err = dmu_assign_arcbuf(pool->p_os, object, off, buf, tx);
+    arc_buf_rele(buf);
+    dmu_tx_commit(tx);
+    return err;
+}
+
+/* Packed contents reach the disk as they came, whatever the object set's own compression; a reader in between does not matter. */
+START_TEST(packed_stay)
+{
+    static uint8_t plain[65536], gz[65536], back[65536];
+    uint64_t object = new_object(pool, sizeof(plain), 0, 0, 0);
+    zbookmark_t zb;
+    blkptr_t bp;
+
+    memset(plain, 'x', sizeof(plain) / 2);
+    for (size_t i = sizeof(plain) / 2; i < sizeof(plain); i++)
+        plain[i] = (uint8_t)(i * i >> 7);
+    size_t n = zio_compress_data(ZIO_COMPRESS_GZIP_9, 0, plain, gz, sizeof(plain), sizeof(plain));
+    ck_assert_uint_gt(n, 4096);
+    for (uint64_t i = 0; i < 3; i++)
+        ck_assert_int_eq(
+            assign(object, i * sizeof(plain), packed(gz, (uint32_t)n, ZIO_COMPRESS_GZIP_9, sizeof(plain))),
+            0);
+    ck_assert_int_eq(dmu_read(pool->p_os, object, sizeof(plain), sizeof(plain), back), 0);
+    ck_assert_int_eq(memcmp(back, plain, sizeof(plain)), 0);
+    ck_assert_int_eq(put(pool, object, 2 * sizeof(plain) + 5, 3, "abc"), 0);
+    pool_verify(pool);
+    pool_reopen(pool);
+    for (uint64_t i = 0; i < 3; i++) {
+        ck_assert_int_eq(dmu_block_pointer(pool->p_os, object, i * sizeof(plain), &bp, &zb), 0);
+        ck_assert_uint_eq(BP_GET_COMPRESS(&bp), i < 2 ? ZIO_COMPRESS_GZIP_9 : ZIO_COMPRESS_LZ4);
+        ck_assert_int_eq(dmu_read(pool->p_os, object, i * sizeof(plain), sizeof(plain), back), 0);
+        if (i == 2)
+            memcpy(plain + 5, "abc", 3);
+        ck_assert_int_eq(memcmp(back, plain, sizeof(plain)), 0);
+    }
+}
+END_TEST
+
+/* What does not unpack is an error for whoever reads it, before and after the sync, and can be overwritten and freed. */
+START_TEST(packed_garbage)
+{
+    static uint8_t junk[8192], back[65536], two[2 * sizeof(back)];
+    uint64_t object = new_object(pool, sizeof(back), 0, 0, 0);
+
+    memset(junk, 0xa5, sizeof(junk));
+    for (uint64_t i = 0; i < 4; i++)
+        ck_assert_int_eq(
+            assign(object, i * sizeof(back), packed(junk, sizeof(junk), ZIO_COMPRESS_GZIP_1, sizeof(back))),
+            0);
+    ck_assert_int_eq(
+        assign(object, 8 * sizeof(back) + 512, packed(junk, sizeof(junk), ZIO_COMPRESS_GZIP_1, sizeof(back))),
+        EINVAL); /* no whole block: it has to be unpacked */
+    for (int synced = 0; synced < 2; synced++) {
+        ck_assert_int_eq(dmu_read(pool->p_os, object, 10, 10, back), EIO);
+        ck_assert_int_eq(put(pool, object, 10, 3, "abc"), EIO);
+        ck_assert_int_eq(put(pool, object, sizeof(back), sizeof(back), back), 0);
+        ck_assert_int_eq(punch(pool, object, 2 * sizeof(back), sizeof(back)), 0);
+        ck_assert_int_eq(dmu_read(pool->p_os, object, sizeof(back), sizeof(two), two), 0);
+        ck_assert_int_eq(txg_wait_synced(pool->p_ts, 0), 0);
+    }
+    ck_assert_int_eq(punch(pool, object, 0, DMU_OBJECT_END), 0);
+    pool_verify(pool);
+}
+END_TEST
+
 START_TEST(hostile_dnodes)
 {
     dnode_phys_t good = {.dn_type = DMU_OT_PLAIN_OTHER,
@@ -842,6 +994,8 @@ main(void)
     tcase_add_test(t, no_space);
     tcase_add_test(t, write_error);
     tcase_add_test(t, read_error);
+    tcase_add_test(t, packed_stay);
+    tcase_add_test(t, packed_garbage);
     tcase_add_test(t, hostile_dnodes);
     suite_add_tcase(s, t);
     r = srunner_create(s);

@@ -120,6 +120,7 @@ arc_buf_rele(arc_buf_t *buf)
 {
     if (buf == NULL || __atomic_sub_fetch(&buf->b_refs, 1, __ATOMIC_ACQ_REL) != 0)
         return;
+    arc_buf_rele(buf->b_packed);
     free(buf->b_data);
     free(buf);
 }
@@ -140,6 +141,30 @@ arc_buf_own(arc_buf_t *buf)
     memcpy(copy->b_data, buf->b_data, buf->b_size);
     arc_buf_rele(buf);
     return copy;
+}
+
+arc_buf_t *
+arc_buf_pack(arc_buf_t *bytes, enum zio_compress c, uint32_t size)
+{
+    arc_buf_t *buf = xmalloc(sizeof(*buf));
+
+    *buf = (arc_buf_t){.b_size = size, .b_refs = 1, .b_packed = bytes, .b_compress = c};
+    return buf;
+}
+
+int
+arc_buf_unpack(const arc_buf_t *buf, arc_buf_t **plainp)
+{
+    const arc_buf_t *bytes = buf->b_packed;
+    arc_buf_t *plain = arc_buf_alloc(buf->b_size);
+    int err = zio_decompress_data(buf->b_compress, bytes->b_data, bytes->b_size, plain->b_data, buf->b_size);
+
+    if (err != 0) {
+        arc_buf_rele(plain);
+        return err;
+    }
+    *plainp = plain;
+    return 0;
 }
 
 /* ---- table; under arc_lock from here to the public calls ---- */
@@ -504,7 +529,7 @@ arc_insert(spa_t *spa, const blkptr_t *bp, arc_buf_t *buf)
 {
     arc_key_t key = key_of(spa, bp);
 
-    if (BP_IS_HOLE(bp) || BP_IS_EMBEDDED(bp))
+    if (BP_IS_HOLE(bp) || BP_IS_EMBEDDED(bp) || buf->b_packed != NULL)
         return;
     arc_enter();
     arc_hdr_t *hdr = hdr_find(&key);

@@ -143,12 +143,16 @@ void spa_errlog_clear(spa_t *spa);
 /*
  * A reference-counted buffer of one block's plain contents. Shared buffers must not be written: arc_buf_writable()
  * tells; arc_buf_own() gives one that may be.
+ *
+ * A packed one stands for contents that came compressed and may be stored so: b_packed instead of b_data. The cache has none of them.
  */
 typedef struct arc_buf {
-    void *b_data;    /* page-aligned */
+    void *b_data;    /* page-aligned; NULL: packed */
     uint32_t b_size; /* bytes, the block's logical size */
     uint32_t b_refs; /* atomic */
     struct arc_hdr *b_hdr; /* when the cache holds it too */
+    struct arc_buf *b_packed; /* the compressed bytes, framed as in a block; own reference, never written */
+    enum zio_compress b_compress; /* theirs */
 } arc_buf_t;
 
 arc_buf_t *arc_buf_alloc(uint32_t size); /* contents undefined; one reference */
@@ -157,6 +161,8 @@ void arc_buf_rele(arc_buf_t *buf); /* NULL is fine */
 bool arc_buf_writable(const arc_buf_t *buf); /* only one reference, and not in the cache */
 /* Takes the caller's reference, gives a writable buffer of the same contents: itself or a copy. */
 arc_buf_t *arc_buf_own(arc_buf_t *buf);
+arc_buf_t *arc_buf_pack(arc_buf_t *bytes, enum zio_compress c, uint32_t size); /* takes bytes' reference */
+int arc_buf_unpack(const arc_buf_t *buf, arc_buf_t **plainp); /* EIO: they are nothing of that kind and size */
 
 void arc_set_limit(uint64_t bytes); /* default: an eighth of memory, at most 256 MiB; for all pools of the process */
 
@@ -173,7 +179,7 @@ uint64_t spa_committed_txg(spa_t *spa); /* spa.c: of the last commit; any thread
 /* Start reading into the cache on the pool's workers; no result. */
 void arc_prefetch(spa_t *spa, const blkptr_t *bp, const zbookmark_t *zb);
 void arc_prefetch_since(spa_t *spa, const blkptr_t *bp, const zbookmark_t *zb, uint64_t since);
-/* The caller just wrote buf as bp: keep it. The buffer becomes shared. */
+/* The caller just wrote buf as bp: keep it. The buffer becomes shared. (A packed one is not kept.) */
 void arc_insert(spa_t *spa, const blkptr_t *bp, arc_buf_t *buf);
 /* The block is freed (any txg): forget it. */
 void arc_forget(spa_t *spa, const blkptr_t *bp);
@@ -207,7 +213,7 @@ typedef struct zio_prop {
 
 /* One block of a batch. */
 typedef struct zio_write {
-    arc_buf_t *zw_buf;   /* plain contents; the batch takes its own reference */
+    arc_buf_t *zw_buf;   /* the contents; packed: stored as they are (zio_may_store_packed). The batch takes its own reference */
     blkptr_t zw_bp;      /* in: the old pointer (may be rewritten in place, see below) or zeros; out: the new one */
     zio_prop_t zw_prop;
     uint64_t zw_fill;    /* for the pointer */
@@ -226,6 +232,7 @@ typedef struct zio_write {
  * layers above reserve space so that it does not happen). ZFS: zio_write() with its DVA_ALLOCATE stages.
  */
 int zio_write(spa_t *spa, uint64_t txg, int pass, zio_write_t *w, uint64_t n);
+bool zio_may_store_packed(spa_t *spa, const arc_buf_t *buf); /* does it still save space, rounded up to 2^ashift? */
 
 /* The block's space returns to the allocator: reusable once txg + 2 is committed. Holes and embedded are ignored. */
 void zio_free(spa_t *spa, uint64_t txg, const blkptr_t *bp);

@@ -2,7 +2,7 @@
 /*
  * zio_write.c - the write pipeline: plain buffers become placed, checksummed, queued blocks.
  *
- *   batch --window--> 1 shape   (all cores)    zero? -> hole; compress; tiny? -> embedded; pad; checksum
+ *   batch --window--> 1 shape   (all cores)    zero? -> hole; compress; tiny? -> embedded; pad; checksum (packed: the last two)
  *                     2 place   (array order)  in place, or allocate, or gang; fill the pointer
  *                     3 queue   (array order)  zio_queue.c writes behind
  *
@@ -10,6 +10,7 @@
  *
  * What is stored:
  *   - Compressed only if that saves an eighth at least, and after rounding up to 2^ashift still something.
+ *   - What comes packed: its bytes. Nobody looks whether they are what they say (they may come from a stream).
  *   - Embedded if the compressed bytes fit the pointer (112) and the caller allows it.
  *   - Rewritten in place if the old pointer was born in this very txg: nothing committed reaches it. A shorter result is
  *     padded to the old size. Otherwise rewriting the space maps' own blocks would change the space maps, for ever;
@@ -80,31 +81,68 @@ shape_plain(const zio_write_t *w, struct zio_write_priv *wp)
 
 /* Store len compressed bytes in psize. */
 static void
-shape_padded(const zio_write_t *w, struct zio_write_priv *wp, const uint8_t *data, size_t len, uint64_t psize)
+shape_padded(struct zio_write_priv *wp, enum zio_compress c, const void *data, size_t len, uint64_t psize)
 {
-    wp->wp_compress = w->zw_prop.zp_compress;
+    wp->wp_compress = c;
     wp->wp_psize = psize;
     wp->wp_phys = arc_buf_alloc((uint32_t)psize);
     memcpy(wp->wp_phys->b_data, data, len);
     memset((uint8_t *)wp->wp_phys->b_data + len, 0, psize - len);
 }
 
+/* The size on disk of len compressed bytes. */
+static uint64_t
+stored_size(spa_t *spa, size_t len)
+{
+    return zio_asize(spa, P2ROUNDUP((uint64_t)len, SPA_MINBLOCKSIZE));
+}
+
+static void
+shape_checksum(const batch_t *b, struct zio_write_priv *wp)
+{
+    wp->wp_err =
+        zio_checksum_compute(b->b_spa->spa_checksum_, wp->wp_phys->b_data, wp->wp_psize, &wp->wp_cksum);
+}
+
 static void
 shape_stored(const batch_t *b, const zio_write_t *w, struct zio_write_priv *wp, const uint8_t *data,
              size_t len)
 {
-    uint64_t lsize = w->zw_buf->b_size;
-    uint64_t psize = len == 0 ? lsize : zio_asize(b->b_spa, P2ROUNDUP((uint64_t)len, SPA_MINBLOCKSIZE));
-    uint64_t old = BP_GET_PSIZE(&w->zw_bp);
+    uint64_t lsize = w->zw_buf->b_size, old = BP_GET_PSIZE(&w->zw_bp);
+    uint64_t psize = len == 0 ? lsize : stored_size(b->b_spa, len);
 
     if (may_rewrite(b, w) && psize < old)
         psize = old;
     if (psize >= lsize)
         shape_plain(w, wp);
     else
-        shape_padded(w, wp, data, len, psize);
-    wp->wp_err =
-        zio_checksum_compute(b->b_spa->spa_checksum_, wp->wp_phys->b_data, wp->wp_psize, &wp->wp_cksum);
+        shape_padded(wp, w->zw_prop.zp_compress, data, len, psize);
+    shape_checksum(b, wp);
+}
+
+bool
+zio_may_store_packed(spa_t *spa, const arc_buf_t *buf)
+{
+    return stored_size(spa, buf->b_packed->b_size) < buf->b_size;
+}
+
+/* In place of a plain block it does not go: its size is what tells a reader that it is compressed. */
+static void
+shape_packed(const batch_t *b, const zio_write_t *w, struct zio_write_priv *wp)
+{
+    arc_buf_t *bytes = w->zw_buf->b_packed;
+    uint64_t psize = stored_size(b->b_spa, bytes->b_size), old = BP_GET_PSIZE(&w->zw_bp);
+
+    if (may_rewrite(b, w) && psize < old && old < w->zw_buf->b_size)
+        psize = old;
+    if (psize != bytes->b_size) {
+        shape_padded(wp, w->zw_buf->b_compress, bytes->b_data, bytes->b_size, psize);
+    } else {
+        wp->wp_compress = w->zw_buf->b_compress;
+        wp->wp_psize = psize;
+        wp->wp_phys = arc_buf_hold(bytes);
+    }
+    shape_checksum(b, wp);
 }
 
 static void
@@ -115,6 +153,10 @@ shape(void *arg, uint64_t i)
     struct zio_write_priv *wp = w->zw_priv;
     uint8_t *data = NULL;
 
+    if (w->zw_buf->b_packed != NULL) {
+        shape_packed(b, w, wp);
+        return;
+    }
     if (!w->zw_prop.zp_keep_zero && zio_is_zero(w->zw_buf->b_data, w->zw_buf->b_size)) {
         wp->wp_hole = true;
         return;
