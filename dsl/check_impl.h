@@ -28,6 +28,7 @@ typedef struct check {
     range_tree_t *ck_objects; /* MOS objects that something refers to */
     uint64_t ck_feature_count[DS_FEATURE_NUM];
     uint64_t ck_bookmark_zaps;
+    uint64_t ck_empty_buckets; /* that name the shared empty list */
     uint64_t ck_reserved; /* what reservations of all directories promise beyond what is used */
 } check_t;
 

@@ -44,8 +44,12 @@ check_deadlist_objects(check_t *ck, uint64_t object)
 
     check_object(ck, object, "deadlist");
     for (zap_cursor_init(&zc, pool_mos(ck->ck_pool), object); zap_cursor_retrieve(&zc, &za) == 0;
-         zap_cursor_advance(&zc))
-        check_bpobj_objects(ck, za.za_first_integer);
+         zap_cursor_advance(&zc)) {
+        if (za.za_first_integer == ck->ck_pool->dp_empty_bpobj)
+            ck->ck_empty_buckets++;
+        else
+            check_bpobj_objects(ck, za.za_first_integer);
+    }
     zap_cursor_fini(&zc);
 }
 
@@ -82,6 +86,10 @@ check_mos_fixed(check_t *ck)
         check_bpobj_objects(ck, object);
     if (zap_lookup_u64(mos, DMU_POOL_DIRECTORY_OBJECT, DMU_POOL_FREE_BPOBJ, &object) == 0)
         check_bpobj_objects(ck, object);
+    if (ck->ck_pool->dp_empty_bpobj != 0)
+        check_object(ck, ck->ck_pool->dp_empty_bpobj, DMU_POOL_EMPTY_BPOBJ);
+    if (empty_bpobj_check(ck->ck_pool) != 0)
+        check_bad(ck, "the shared empty block list is not there, or not empty");
     check_space_maps(ck);
 }
 
@@ -137,6 +145,10 @@ check_features(check_t *ck)
     check_feature(ck, FEATURE_LARGE_MICROZAP, ck->ck_feature_count[4]);
     check_feature(ck, FEATURE_REDACTED_DATASETS, ck->ck_feature_count[5]);
     check_feature(ck, FEATURE_ASYNC_DESTROY, ck->ck_pool->dp_bptree_obj != 0);
+    check_feature(ck, FEATURE_EMPTY_BPOBJ, ck->ck_empty_buckets);
+    if ((ck->ck_empty_buckets == 0) != (ck->ck_pool->dp_empty_bpobj == 0))
+        check_bad(ck, "%llu empty buckets and the shared empty block list %llu",
+                  (unsigned long long)ck->ck_empty_buckets, (unsigned long long)ck->ck_pool->dp_empty_bpobj);
     check_feature(ck, FEATURE_BOOKMARKS, ck->ck_bookmark_zaps);
     check_feature(ck, FEATURE_EXTENSIBLE_DATASET, count_zapified(ck));
 }

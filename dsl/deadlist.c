@@ -27,6 +27,9 @@
  *  3. The keys of D are the previous-snapshot txgs of all snapshots before D: 0, then their creation txgs but for
  *     the latest. D may have more keys (of destroyed snapshots), never fewer.
  *  4. The header's sums are the sums of the buckets; a bucket's sums include the bpobjs below it.
+ *  5. A bucket that was never given a block names the pool's one empty bpobj (empty_bpobj.c), and is not opened. Blocks come to heads in
+ *     the part of a txg without the config lock, so a bucket's own bpobj is first in memory only (b_moved); the ZAP and the count of
+ *     references follow with the header, in dsl_deadlist_sync().
  *
  * How the keys move:
  *     snapshot of head H     the snapshot takes H's list; H gets an empty one: the same keys and H's old previous-snapshot txg
@@ -46,14 +49,16 @@
 typedef struct bucket {
     avl_node_t b_link;
     uint64_t b_key;
-    uint64_t b_object;
-    bpobj_t *b_bpobj; /* NULL: not open */
+    uint64_t b_object; /* dl_lock; so the next two */
+    bool b_moved;      /* on disk the bucket still names the shared empty bpobj */
+    bpobj_t *b_bpobj;  /* NULL: not open */
 } bucket_t;
 
 struct dsl_deadlist {
     dsl_pool_t *dl_pool;
     uint64_t dl_object;
-    avl_tree_t dl_buckets; /* changed in sync tasks, so read under the config lock; b_bpobj: dl_lock */
+    avl_tree_t dl_buckets; /* changed in sync tasks, so read under the config lock */
+    uint64_t dl_released;  /* references to the shared empty bpobj given up, to be counted; syncing thread */
     kmutex_t dl_lock;      /* below */
     dsl_deadlist_phys_t dl_phys;
     bool dl_dirty;
@@ -67,20 +72,64 @@ bucket_compare(const void *a, const void *b)
 
 /* ---- buckets ---- */
 
-static int
-bucket_open(dsl_deadlist_t *dl, bucket_t *b)
+/* Has it no bpobj of its own? Syncing thread, or dl_lock held. */
+static bool
+bucket_is_shared(const dsl_deadlist_t *dl, const bucket_t *b)
 {
+    return b->b_object != 0 && b->b_object == dl->dl_pool->dp_empty_bpobj;
+}
+
+/* *bpop NULL: nothing is in it. */
+static int
+bucket_open(dsl_deadlist_t *dl, bucket_t *b, bpobj_t **bpop)
+{
+    int err = 0;
+
     mutex_enter(&dl->dl_lock);
-    int err = b->b_bpobj != NULL ? 0 : bpobj_open(pool_mos(dl->dl_pool), b->b_object, &b->b_bpobj);
+    if (b->b_bpobj == NULL && !bucket_is_shared(dl, b))
+        err = bpobj_open(pool_mos(dl->dl_pool), b->b_object, &b->b_bpobj);
+    *bpop = b->b_bpobj;
     mutex_exit(&dl->dl_lock);
     return err;
 }
 
-/* For tasks: their check has looked (dsl_deadlist_verify). NULL: the pool is suspended. */
-static bpobj_t *
-bucket_bpobj(dsl_deadlist_t *dl, bucket_t *b)
+/* The shared empty bpobj makes room for object. */
+static void
+bucket_set(dsl_deadlist_t *dl, bucket_t *b, uint64_t object)
 {
-    return mos_must(dl->dl_pool, b == NULL ? SET_ERROR(EIO) : bucket_open(dl, b)) ? b->b_bpobj : NULL;
+    mutex_enter(&dl->dl_lock);
+    b->b_object = object;
+    b->b_moved = true;
+    dl->dl_released++;
+    dl->dl_dirty = true;
+    mutex_exit(&dl->dl_lock);
+}
+
+/* A bpobj to add blocks to. NULL: it is damaged, the pool is suspended. Tasks' checks have looked before: dsl_deadlist_verify. */
+static bpobj_t *
+bucket_own(dsl_deadlist_t *dl, bucket_t *b, dmu_tx_t *tx)
+{
+    bpobj_t *bpo = NULL;
+
+    if (b != NULL && bucket_is_shared(dl, b)) {
+        uint64_t object = bpobj_alloc(pool_mos(dl->dl_pool), tx);
+        if (object == 0)
+            return NULL;
+        bucket_set(dl, b, object);
+    }
+    return mos_must(dl->dl_pool, b == NULL ? SET_ERROR(EIO) : bucket_open(dl, b, &bpo)) ? bpo : NULL;
+}
+
+/* All that object lists is from now on in b. */
+static void
+bucket_take(dsl_deadlist_t *dl, bucket_t *b, uint64_t object, dmu_tx_t *tx)
+{
+    bpobj_t *bpo;
+
+    if (b != NULL && bucket_is_shared(dl, b))
+        bucket_set(dl, b, object);
+    else if ((bpo = bucket_own(dl, b, tx)) != NULL)
+        bpobj_enqueue_subobj(bpo, object, tx);
 }
 
 static void
@@ -106,6 +155,10 @@ bucket_forget(dsl_deadlist_t *dl, bucket_t *b, dmu_tx_t *tx)
 {
     char name[20];
 
+    if (bucket_is_shared(dl, b)) {
+        dl->dl_released++;
+        dl->dl_dirty = true;
+    }
     bucket_close(b);
     snprintf(name, sizeof(name), "%llx", (unsigned long long)b->b_key);
     mos_must(dl->dl_pool, zap_remove(pool_mos(dl->dl_pool), dl->dl_object, name, tx));
@@ -162,10 +215,16 @@ dsl_deadlist_free(dsl_pool_t *dp, uint64_t dlobj, dmu_tx_t *tx)
     objset_t *mos = pool_mos(dp);
     zap_cursor_t zc;
     zap_attribute_t za;
+    uint64_t shared = 0;
 
-    for (zap_cursor_init(&zc, mos, dlobj); zap_cursor_retrieve(&zc, &za) == 0; zap_cursor_advance(&zc))
-        bpobj_free(mos, za.za_first_integer, tx);
+    for (zap_cursor_init(&zc, mos, dlobj); zap_cursor_retrieve(&zc, &za) == 0; zap_cursor_advance(&zc)) {
+        if (za.za_first_integer != 0 && za.za_first_integer == dp->dp_empty_bpobj)
+            shared++;
+        else
+            bpobj_free(mos, za.za_first_integer, tx);
+    }
     zap_cursor_fini(&zc);
+    empty_bpobj_rele(dp, shared, tx);
     mos_must(dp, zap_destroy(mos, dlobj, tx));
 }
 
@@ -249,6 +308,25 @@ dsl_deadlist_close(dsl_deadlist_t *dl)
     free(dl);
 }
 
+/* Invariant 5: what the buckets name now, and that so many fewer name the shared one. */
+static void
+sync_buckets(dsl_deadlist_t *dl, dmu_tx_t *tx)
+{
+    char name[20];
+
+    if (dl->dl_released == 0)
+        return;
+    for (bucket_t *b = avl_first(&dl->dl_buckets); b != NULL; b = avl_next(&dl->dl_buckets, b)) {
+        if (!b->b_moved)
+            continue;
+        snprintf(name, sizeof(name), "%llx", (unsigned long long)b->b_key);
+        mos_must(dl->dl_pool, zap_update_u64(pool_mos(dl->dl_pool), dl->dl_object, name, b->b_object, tx));
+        b->b_moved = false;
+    }
+    empty_bpobj_rele(dl->dl_pool, dl->dl_released, tx);
+    dl->dl_released = 0;
+}
+
 void
 dsl_deadlist_sync(dsl_deadlist_t *dl, dmu_tx_t *tx)
 {
@@ -256,6 +334,7 @@ dsl_deadlist_sync(dsl_deadlist_t *dl, dmu_tx_t *tx)
 
     if (!dl->dl_dirty)
         return;
+    sync_buckets(dl, tx);
     if (!mos_bonus_for_sync(dl->dl_pool, dl->dl_object, &db))
         return;
     dmu_buf_will_dirty(db, tx);
@@ -272,12 +351,11 @@ dsl_deadlist_sync(dsl_deadlist_t *dl, dmu_tx_t *tx)
 void
 dsl_deadlist_insert(dsl_deadlist_t *dl, const blkptr_t *bp, dmu_tx_t *tx)
 {
-    bucket_t *b = bucket_at(dl, bp->blk_birth, true); /* invariant 3: there is key 0 at least */
-    int err = b == NULL ? SET_ERROR(EIO) : bucket_open(dl, b);
+    bpobj_t *bpo = bucket_own(dl, bucket_at(dl, bp->blk_birth, true), tx); /* invariant 3: there is key 0 at least */
 
-    if (!mos_must(dl->dl_pool, err))
+    if (bpo == NULL)
         return;
-    bpobj_enqueue(b->b_bpobj, bp, tx);
+    bpobj_enqueue(bpo, bp, tx);
     deadlist_count(dl, (int64_t)bp_get_asize(bp), (int64_t)BP_GET_PSIZE(bp), (int64_t)bp_get_ucsize(bp));
 }
 
@@ -285,12 +363,13 @@ int
 dsl_deadlist_verify_from(dsl_pool_t *dp, uint64_t dlobj, uint64_t mintxg)
 {
     dsl_deadlist_t *dl;
-    int err = dsl_deadlist_open(dp, dlobj, &dl);
+    bpobj_t *bpo;
+    int err = empty_bpobj_check(dp);
 
-    if (err != 0)
+    if (err != 0 || (err = dsl_deadlist_open(dp, dlobj, &dl)) != 0)
         return err;
     for (bucket_t *b = bucket_from(dl, mintxg); b != NULL && err == 0; b = avl_next(&dl->dl_buckets, b))
-        err = bucket_open(dl, b);
+        err = bucket_open(dl, b, &bpo);
     dsl_deadlist_close(dl);
     return err;
 }
@@ -304,8 +383,10 @@ dsl_deadlist_verify(dsl_pool_t *dp, uint64_t dlobj)
 void
 dsl_deadlist_add_key(dsl_deadlist_t *dl, uint64_t mintxg, dmu_tx_t *tx)
 {
-    uint64_t object = bpobj_alloc(pool_mos(dl->dl_pool), tx);
+    uint64_t object = empty_bpobj_hold(dl->dl_pool, 1, tx);
 
+    if (object == 0)
+        object = bpobj_alloc(pool_mos(dl->dl_pool), tx);
     mos_must(dl->dl_pool, zap_add_int_key(pool_mos(dl->dl_pool), dl->dl_object, mintxg, object, tx));
     bucket_remember(dl, mintxg, object);
 }
@@ -322,21 +403,24 @@ dsl_deadlist_remove_key(dsl_deadlist_t *dl, uint64_t mintxg, dmu_tx_t *tx)
     if (below == NULL)
         return; /* the lowest stays: there is nowhere else for its blocks */
     uint64_t object = b->b_object;
-    bpobj_t *bpo = bucket_bpobj(dl, below);
+    bool shared = bucket_is_shared(dl, b);
     bucket_forget(dl, b, tx);
-    if (bpo != NULL)
-        bpobj_enqueue_subobj(bpo, object, tx);
+    if (!shared)
+        bucket_take(dl, below, object, tx);
 }
 
 uint64_t
 dsl_deadlist_clone(dsl_deadlist_t *dl, uint64_t maxtxg, dmu_tx_t *tx)
 {
     objset_t *mos = pool_mos(dl->dl_pool);
-    uint64_t newobj = dsl_deadlist_alloc(dl->dl_pool, tx);
+    uint64_t newobj = dsl_deadlist_alloc(dl->dl_pool, tx), n = 0;
+    bucket_t *b;
 
-    for (bucket_t *b = avl_first(&dl->dl_buckets); b != NULL && b->b_key < maxtxg;
-         b = avl_next(&dl->dl_buckets, b))
-        mos_must(dl->dl_pool, zap_add_int_key(mos, newobj, b->b_key, bpobj_alloc(mos, tx), tx));
+    for (b = avl_first(&dl->dl_buckets); b != NULL && b->b_key < maxtxg; b = avl_next(&dl->dl_buckets, b))
+        n++;
+    uint64_t shared = empty_bpobj_hold(dl->dl_pool, n, tx);
+    for (b = avl_first(&dl->dl_buckets); n > 0; b = avl_next(&dl->dl_buckets, b), n--)
+        mos_must(dl->dl_pool, zap_add_int_key(mos, newobj, b->b_key, shared != 0 ? shared : bpobj_alloc(mos, tx), tx));
     return newobj;
 }
 
@@ -357,12 +441,17 @@ dsl_deadlist_space_range(dsl_deadlist_t *dl, uint64_t mintxg, uint64_t maxtxg, u
                          uint64_t *uncomp)
 {
     uint64_t u, c, n;
+    bpobj_t *bpo;
     int err = 0;
 
     *used = *comp = *uncomp = 0;
     for (bucket_t *b = bucket_from(dl, mintxg); b != NULL && b->b_key < maxtxg;
          b = avl_next(&dl->dl_buckets, b)) {
-        if ((err = bucket_open(dl, b)) != 0 || (err = bpobj_space(b->b_bpobj, &u, &c, &n)) != 0)
+        if ((err = bucket_open(dl, b, &bpo)) != 0)
+            break;
+        if (bpo == NULL)
+            continue;
+        if ((err = bpobj_space(bpo, &u, &c, &n)) != 0)
             break;
         *used += u;
         *comp += c;
@@ -396,17 +485,16 @@ dsl_deadlist_obj_used(dsl_pool_t *dp, uint64_t dlobj, uint64_t *used)
 static void
 deadlist_insert_bucket(dsl_deadlist_t *dl, uint64_t key, uint64_t object, dmu_tx_t *tx)
 {
-    objset_t *mos = pool_mos(dl->dl_pool);
-    bpobj_t *to = bucket_bpobj(dl, bucket_at(dl, key, false)), *from;
     uint64_t used, comp, uncomp;
+    bpobj_t *from;
 
-    if (to == NULL || !mos_must(dl->dl_pool, bpobj_open(mos, object, &from)))
+    if (!mos_must(dl->dl_pool, bpobj_open(pool_mos(dl->dl_pool), object, &from)))
         return;
     int err = bpobj_space(from, &used, &comp, &uncomp);
     bpobj_close(from);
     if (!mos_must(dl->dl_pool, err))
         return;
-    bpobj_enqueue_subobj(to, object, tx);
+    bucket_take(dl, bucket_at(dl, key, false), object, tx);
     deadlist_count(dl, (int64_t)used, (int64_t)comp, (int64_t)uncomp);
 }
 
@@ -414,33 +502,37 @@ void
 dsl_deadlist_merge(dsl_deadlist_t *dl, uint64_t otherobj, dmu_tx_t *tx)
 {
     dsl_deadlist_t *other;
+    uint64_t shared = 0;
     bucket_t *b;
 
     if (!mos_must(dl->dl_pool, dsl_deadlist_open(dl->dl_pool, otherobj, &other)))
         return;
-    while ((b = avl_first(&other->dl_buckets)) != NULL) {
-        uint64_t key = b->b_key, object = b->b_object;
-        bucket_forget(other, b, tx);
-        deadlist_insert_bucket(dl, key, object, tx);
+    for (b = avl_first(&other->dl_buckets); b != NULL; b = avl_next(&other->dl_buckets, b)) {
+        if (bucket_is_shared(other, b))
+            shared++;
+        else
+            deadlist_insert_bucket(dl, b->b_key, b->b_object, tx);
     }
-    memset(&other->dl_phys, 0, sizeof(other->dl_phys));
-    other->dl_dirty = true;
-    dsl_deadlist_sync(other, tx);
     dsl_deadlist_close(other);
+    empty_bpobj_rele(dl->dl_pool, shared, tx);
+    mos_must(dl->dl_pool, zap_destroy(pool_mos(dl->dl_pool), otherobj, tx));
 }
 
 void
 dsl_deadlist_move_bpobj(dsl_deadlist_t *dl, bpobj_t *bpo, uint64_t mintxg, dmu_tx_t *tx)
 {
-    uint64_t used, comp, uncomp;
+    uint64_t used = 0, comp = 0, uncomp = 0;
+    bpobj_t *from;
     bucket_t *b;
 
     while ((b = bucket_from(dl, mintxg)) != NULL) {
         uint64_t object = b->b_object;
-        if (bucket_bpobj(dl, b) == NULL ||
-            !mos_must(dl->dl_pool, bpobj_space(b->b_bpobj, &used, &comp, &uncomp)))
+        if (!mos_must(dl->dl_pool, bucket_open(dl, b, &from)) ||
+            (from != NULL && !mos_must(dl->dl_pool, bpobj_space(from, &used, &comp, &uncomp))))
             return;
-        bucket_forget(dl, b, tx);
+        bucket_forget(dl, b, tx); /* which closes it */
+        if (from == NULL)
+            continue;
         bpobj_enqueue_subobj(bpo, object, tx);
         deadlist_count(dl, -(int64_t)used, -(int64_t)comp, -(int64_t)uncomp);
     }
@@ -466,12 +558,13 @@ int
 dsl_deadlist_walk(dsl_deadlist_t *dl, int (*cb)(void *arg, uint64_t key, const blkptr_t *bp), void *arg)
 {
     walk_t w = {.w_cb = cb, .w_arg = arg};
+    bpobj_t *bpo;
     int err = 0;
 
     for (bucket_t *b = avl_first(&dl->dl_buckets); b != NULL && err == 0; b = avl_next(&dl->dl_buckets, b)) {
         w.w_key = b->b_key;
-        if ((err = bucket_open(dl, b)) == 0)
-            err = bpobj_iterate_nofree(b->b_bpobj, walk_block, &w);
+        if ((err = bucket_open(dl, b, &bpo)) == 0 && bpo != NULL)
+            err = bpobj_iterate_nofree(bpo, walk_block, &w);
     }
     return err;
 }

@@ -108,7 +108,6 @@ join_deadlists(dsl_dataset_t *ds, dsl_dataset_t *next, dmu_tx_t *tx)
     dsl_dir_diduse_space(dp->dp_free_dir, DD_USED_HEAD, (int64_t)used, (int64_t)comp, (int64_t)uncomp, tx);
     dsl_dataset_close_deadlist(ds, tx);
     dsl_deadlist_merge(dl, ds->ds_phys.ds_deadlist_obj, tx);
-    dsl_deadlist_free(dp, ds->ds_phys.ds_deadlist_obj, tx);
 }
 
 /* Only P and S had it: born in P's own time, on the deadlist that now is N's (so given up after S... by N). */

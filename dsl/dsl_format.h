@@ -21,6 +21,7 @@
 #define DMU_POOL_SYNC_BPOBJ          "sync_bplist"
 #define DMU_POOL_FREE_BPOBJ          "free_bpobj"
 #define DMU_POOL_BPTREE_OBJ          "bptree_obj"
+#define DMU_POOL_EMPTY_BPOBJ         "empty_bpobj"
 #define DMU_POOL_FEATURES_FOR_READ   "features_for_read"
 #define DMU_POOL_FEATURES_FOR_WRITE  "features_for_write"
 #define DMU_POOL_FEATURE_DESCRIPTIONS "feature_descriptions"
@@ -141,6 +142,7 @@ _Static_assert(sizeof(bptree_entry_phys_t) == 168, "a bptree entry is 168 bytes"
 #define FEATURE_LARGE_MICROZAP      "com.klarasystems:large_microzap"
 #define FEATURE_BOOKMARKS           "com.delphix:bookmarks"
 #define FEATURE_ASYNC_DESTROY       "com.delphix:async_destroy"
+#define FEATURE_EMPTY_BPOBJ         "com.delphix:empty_bpobj"
 
 /* ---- names ---- */
 #define ZFS_MAX_DATASET_NAME_LEN 256 /* whole name, with NUL; a component likewise */

@@ -56,7 +56,7 @@ uint64_t dsl_deadlist_clone(dsl_deadlist_t *dl, uint64_t maxtxg, dmu_tx_t *tx);
 void dsl_deadlist_space(dsl_deadlist_t *dl, uint64_t *used, uint64_t *comp, uint64_t *uncomp);
 /* Of the buckets with mintxg <= key < maxtxg; both must be keys or beyond the last. From any thread, config lock held. */
 int dsl_deadlist_space_range(dsl_deadlist_t *dl, uint64_t mintxg, uint64_t maxtxg, uint64_t *used, uint64_t *comp, uint64_t *uncomp);
-void dsl_deadlist_merge(dsl_deadlist_t *dl, uint64_t otherobj, dmu_tx_t *tx); /* other is emptied (free it next) */
+void dsl_deadlist_merge(dsl_deadlist_t *dl, uint64_t otherobj, dmu_tx_t *tx); /* other is freed */
 /* Buckets with key >= mintxg move whole onto bpo. */
 void dsl_deadlist_move_bpobj(dsl_deadlist_t *dl, bpobj_t *bpo, uint64_t mintxg, dmu_tx_t *tx);
 /* Every block listed. cb's error ends it. */
@@ -127,6 +127,7 @@ struct dsl_pool {
     uint64_t dp_feature_desc_obj;
     uint64_t dp_config_obj;
     const dsl_pool_create_args_t *dp_create; /* while being created */
+    uint64_t dp_empty_bpobj;       /* what empty buckets of deadlists name; 0: none yet; dp_config_lock */
     bool dp_lz4, dp_embed;         /* features lz4_compress, embedded_data; constant */
 
     /* syncing thread */
@@ -191,6 +192,14 @@ bool bptree_is_empty(dsl_pool_t *dp);
 void bptree_destroy(dsl_pool_t *dp, dmu_tx_t *tx); /* the empty object; config lock held for writing */
 /* Every block that is still to be freed; nothing may be syncing. *bt: the header. */
 int bptree_walk(dsl_pool_t *dp, int (*cb)(void *arg, const blkptr_t *bp), void *arg, bptree_phys_t *bt);
+
+/* ---------------------------------------------------------------- empty_bpobj.c: syncing thread, config lock held for writing ---- */
+
+int empty_bpobj_open(dsl_pool_t *dp);  /* dp_empty_bpobj; EIO */
+int empty_bpobj_check(dsl_pool_t *dp); /* is it there while it must be, and empty? EIO, ECKSUM */
+/* n references more. Returns the object; 0: the pool does not have the feature, each bucket needs a bpobj of its own. */
+uint64_t empty_bpobj_hold(dsl_pool_t *dp, uint64_t n, dmu_tx_t *tx);
+void empty_bpobj_rele(dsl_pool_t *dp, uint64_t n, dmu_tx_t *tx); /* the last frees it */
 
 /* ---------------------------------------------------------------- feature.c ---- */
 

@@ -42,6 +42,7 @@ static const feature_t features[] = {
     {FEATURE_ZSTD_COMPRESS, false, true, true, 0, "Zstandard compression"},
     {FEATURE_XXH3_128, false, true, false, 1, "XXH3 128-bit checksum of every block"},
     {FEATURE_ASYNC_DESTROY, true, true, true, 0, "Destroyed file systems are freed in the background"},
+    {FEATURE_EMPTY_BPOBJ, true, true, true, 0, "Empty lists of freed blocks share one object"},
     {FEATURE_BOOKMARKS, true, true, true, 0, "Bookmarks: the birth times of snapshots that may be gone"},
     {FEATURE_LONGNAME, false, true, false, 0, "Names of files of up to 1023 bytes"},
     {FEATURE_LARGE_MICROZAP, true, true, false, 0, "Small directories in blocks larger than 128 KiB"},

@@ -310,6 +310,8 @@ pool_open_lists(dsl_pool_t *dp)
         err = open_list(dp, DMU_POOL_SYNC_BPOBJ, &dp->dp_sync_bpobj);
     if (err == 0 && (err = bptree_open(dp)) != 0 && dp->dp_txg == NULL)
         dp->dp_bptree_obj = err = 0; /* what is to be freed is of no interest to a reader */
+    if (err == 0 && (err = empty_bpobj_open(dp)) != 0 && dp->dp_txg == NULL)
+        err = 0; /* nor is who else names an empty list */
     if (err == 0 && dp->dp_txg != NULL)
         dp->dp_want_txg = pool_free_pending(dp);
     return err;

@@ -576,7 +576,7 @@ reads_of_destroy(uint32_t blocks, int snapshots)
 
 START_TEST(cost_of_a_snapshot)
 {
-    int snapshots = MIN(effort(60), 300);
+    int snapshots = MIN(effort(1000), 1000);
     uint64_t small = reads_of_destroy(128, snapshots), large = reads_of_destroy(8192, snapshots);
 
     printf("one of %d snapshots: %lu reads of 2 MiB, %lu reads of 128 MiB\n", snapshots, small, large);
