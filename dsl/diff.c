@@ -122,8 +122,10 @@ freeze_check(void *arg, dmu_tx_t *tx)
         return err;
     if (ds->ds_phys.ds_flags & DS_FLAG_INCONSISTENT)
         err = SET_ERROR(EBUSY);
-    if (err == 0 && zap_contains(pool_mos(fa->fa_pool), DMU_POOL_DIRECTORY_OBJECT, KEY_DIFF) == 0)
-        err = SET_ERROR(EBUSY); /* one at a time */
+    if (err == 0) { /* one at a time */
+        err = zap_contains(pool_mos(fa->fa_pool), DMU_POOL_DIRECTORY_OBJECT, KEY_DIFF);
+        err = err == 0 ? SET_ERROR(EBUSY) : err == ENOENT ? 0 : err;
+    }
     if (err == 0 && (err = dsl_dataset_snapshot_check(ds, SNAP_DIFF, tx)) == EEXIST)
         err = SET_ERROR(EBUSY);
     dsl_dataset_rele(ds, __func__);
@@ -136,10 +138,12 @@ freeze_sync(void *arg, dmu_tx_t *tx)
     freeze_arg_t *fa = arg;
     dsl_dataset_t *ds;
 
-    VERIFY0(dsl_dataset_hold_locked(fa->fa_pool, fa->fa_name, __func__, &ds));
+    if (!mos_must(fa->fa_pool, dsl_dataset_hold_locked(fa->fa_pool, fa->fa_name, __func__, &ds)))
+        return;
     dsl_dataset_snapshot_sync(ds, SNAP_DIFF, tx);
     fa->fa_object = ds->ds_phys.ds_prev_snap_obj;
-    VERIFY0(zap_add_u64(pool_mos(fa->fa_pool), DMU_POOL_DIRECTORY_OBJECT, KEY_DIFF, fa->fa_object, tx));
+    (void)mos_must(fa->fa_pool,
+                   zap_add_u64(pool_mos(fa->fa_pool), DMU_POOL_DIRECTORY_OBJECT, KEY_DIFF, fa->fa_object, tx));
     dsl_dataset_rele(ds, __func__);
 }
 

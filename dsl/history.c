@@ -144,13 +144,19 @@ ring_make_room(dsl_pool_t *dp, uint64_t object, spa_history_phys_t *sh, uint64_t
     return 0;
 }
 
+static void
+ring_init(dsl_pool_t *dp, spa_history_phys_t *sh)
+{
+    memset(sh, 0, sizeof(*sh));
+    sh->sh_phys_max_off = MIN(MAX(spa_total_space(dp->dp_spa) / 1000, HISTORY_MIN_OFF), HISTORY_MAX_OFF);
+}
+
 /* Invariant 3: nothing in it can be believed. */
 static void
 ring_restart(dsl_pool_t *dp, spa_history_phys_t *sh)
 {
     cowbird_log(LOG_ERR, "pool '%s': the history is damaged, it begins anew", spa_name(dp->dp_spa));
-    memset(sh, 0, sizeof(*sh));
-    sh->sh_phys_max_off = MIN(MAX(spa_total_space(dp->dp_spa) / 1000, HISTORY_MIN_OFF), HISTORY_MAX_OFF);
+    ring_init(dp, sh);
 }
 
 static int
@@ -173,35 +179,45 @@ append(dsl_pool_t *dp, uint64_t object, spa_history_phys_t *sh, const uint8_t *b
     return 0;
 }
 
-static uint64_t
-history_object(dsl_pool_t *dp, dmu_tx_t *tx)
+static int
+history_create(dsl_pool_t *dp, uint64_t *object, dmu_tx_t *tx)
 {
     objset_t *mos = pool_mos(dp);
-    uint64_t object;
     dmu_buf_t *db;
+    int err = dmu_object_alloc(mos, DMU_OT_SPA_HISTORY, HISTORY_BLOCK, DMU_OT_SPA_HISTORY_OFFSETS,
+                               sizeof(spa_history_phys_t), 0, tx, object);
 
-    if (zap_lookup_u64(mos, DMU_POOL_DIRECTORY_OBJECT, DMU_POOL_HISTORY, &object) == 0)
-        return object;
-    VERIFY0(dmu_object_alloc(mos, DMU_OT_SPA_HISTORY, HISTORY_BLOCK, DMU_OT_SPA_HISTORY_OFFSETS,
-                             sizeof(spa_history_phys_t), 0, tx, &object));
-    VERIFY0(zap_add_u64(mos, DMU_POOL_DIRECTORY_OBJECT, DMU_POOL_HISTORY, object, tx));
-    VERIFY0(dmu_bonus_hold(mos, object, &db));
-    dmu_buf_will_dirty(db, tx);
-    spa_history_phys_t *sh = db->db_data;
-    memset(sh, 0, sizeof(*sh));
-    sh->sh_phys_max_off = MIN(MAX(spa_total_space(dp->dp_spa) / 1000, HISTORY_MIN_OFF), HISTORY_MAX_OFF);
-    dmu_buf_rele(db);
-    return object;
+    if (err != 0)
+        return err;
+    if ((err = dmu_bonus_hold(mos, *object, &db)) == 0) {
+        dmu_buf_will_dirty(db, tx);
+        ring_init(dp, db->db_data);
+        dmu_buf_rele(db);
+        err = zap_add_u64(mos, DMU_POOL_DIRECTORY_OBJECT, DMU_POOL_HISTORY, *object, tx);
+    }
+    if (err != 0)
+        (void)dmu_object_free(mos, *object, tx);
+    return err;
+}
+
+static int
+history_object(dsl_pool_t *dp, uint64_t *object, dmu_tx_t *tx)
+{
+    int err = zap_lookup_u64(pool_mos(dp), DMU_POOL_DIRECTORY_OBJECT, DMU_POOL_HISTORY, object);
+
+    return err == ENOENT ? history_create(dp, object, tx) : err;
 }
 
 static int
 write_packed(dsl_pool_t *dp, const uint8_t *buf, uint64_t len, dmu_tx_t *tx)
 {
-    uint64_t object = history_object(dp, tx);
+    uint64_t object;
     spa_history_phys_t sh;
     dmu_buf_t *db;
-    int err = mos_read_bonus(dp, object, DMU_OT_SPA_HISTORY_OFFSETS, &sh, sizeof(sh));
+    int err = history_object(dp, &object, tx);
 
+    if (err == 0)
+        err = mos_read_bonus(dp, object, DMU_OT_SPA_HISTORY_OFFSETS, &sh, sizeof(sh));
     if (err == 0)
         err = append(dp, object, &sh, buf, len, tx);
     if (err != 0 || (err = dmu_bonus_hold(pool_mos(dp), object, &db)) != 0)

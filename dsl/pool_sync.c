@@ -151,11 +151,13 @@ sync_config_object(dsl_pool_t *dp, dmu_tx_t *tx)
     dp->dp_config_changed = false;
     config = spa_mos_config(dp->dp_spa, dmu_tx_txg(tx));
     nvlist_pack(config, NV_ENCODE_XDR, &buf, &len);
-    VERIFY0(dmu_write(dp->dp_mos, dp->dp_config_obj, 0, len, buf, tx));
-    VERIFY0(dmu_bonus_hold(dp->dp_mos, dp->dp_config_obj, &db));
-    dmu_buf_will_dirty(db, tx);
-    *(uint64_t *)db->db_data = len;
-    dmu_buf_rele(db);
+    if (mos_must(dp, dmu_write(dp->dp_mos, dp->dp_config_obj, 0, len, buf, tx)) &&
+        mos_bonus_for_sync(dp, dp->dp_config_obj, &db)) {
+        dmu_buf_will_dirty(db, tx);
+        if (mos_must(dp, db->db_size < sizeof(uint64_t) ? SET_ERROR(EIO) : 0))
+            *(uint64_t *)db->db_data = len;
+        dmu_buf_rele(db);
+    }
     free(buf);
     nvlist_free(config);
 }

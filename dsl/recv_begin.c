@@ -43,7 +43,12 @@ recv_hidden_hold(dsl_dataset_t *head, const void *tag, dsl_dataset_t **dsp)
     zap_cursor_fini(&zc);
     if (err == 0)
         err = mos_read_bonus(dp, za.za_first_integer, DMU_OT_DSL_DIR, &dd, sizeof(dd));
-    return err != 0 ? err : dsl_dataset_hold_obj_locked(dp, dd.dd_head_dataset_obj, tag, dsp);
+    if (err != 0 || (err = dsl_dataset_hold_obj_locked(dp, dd.dd_head_dataset_obj, tag, dsp)) != 0)
+        return err;
+    if ((*dsp)->ds_dir->dd_object == za.za_first_integer && !dsl_dataset_is_snapshot(*dsp))
+        return 0;
+    dsl_dataset_rele(*dsp, tag);
+    return SET_ERROR(EIO); /* a damaged directory: it is another one's */
 }
 
 static bool

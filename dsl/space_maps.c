@@ -100,14 +100,15 @@ pool_close_space_maps(dsl_pool_t *dp)
 
 /* ---- syncing ---- */
 
+/* NULL: damage; the pool is suspended. */
 static space_map_t *
 map_of(dsl_pool_t *dp, uint64_t id, dmu_tx_t *tx)
 {
     if (dp->dp_space_maps[id] == NULL) {
         uint64_t object = space_map_alloc(dp->dp_mos, tx);
-        VERIFY0(
-            dmu_write(dp->dp_mos, dp->dp_metaslab_array, id * sizeof(object), sizeof(object), &object, tx));
-        VERIFY0(open_map(dp, id, object));
+        if (object != 0 && mos_must(dp, dmu_write(dp->dp_mos, dp->dp_metaslab_array, id * sizeof(object),
+                                                  sizeof(object), &object, tx)))
+            (void)mos_must(dp, open_map(dp, id, object));
     }
     return dp->dp_space_maps[id];
 }
@@ -152,7 +153,7 @@ sync_map(dsl_pool_t *dp, uint64_t id, int pass, range_tree_t *allocs, range_tree
 {
     space_map_t *sm = map_of(dp, id, tx);
 
-    if (pass == 1 && condense(dp, id, sm, tx))
+    if (sm == NULL || (pass == 1 && condense(dp, id, sm, tx)))
         return;
     space_map_write(sm, allocs, true, tx);
     space_map_write(sm, frees, false, tx);

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include "support/dslpool.h"
 #include "support/effort.h"
+#include "support/streampool.h"
 
 #define DISK  (64ULL << 20)
 #define OK(x) ck_assert_int_eq((x), 0)
@@ -14,6 +15,8 @@
 static testpool_t *tp;
 static dsl_pool_t *dp;
 static uint8_t *golden;
+static uint8_t *full, *increment; /* streams of tank/a@1, and from there to @2 */
+static uint64_t full_size, increment_size;
 
 static void
 quiet(int level, const char *line)
@@ -29,6 +32,28 @@ add(const char *fs, const char *snap)
 
     tp_change(tp, mf);
     OK(tp_snapshot(tp, mf, snap));
+}
+
+/* The errors are of no interest. */
+static void
+receive(dsl_pool_t *to, const char *fs, const uint8_t *data, uint64_t size, bool force, bool resumable)
+{
+    dmu_receive_args_t args = {
+        .dra_target = fs, .dra_fd = memfd_of(data, size), .dra_force = force, .dra_resumable = resumable};
+
+    (void)dmu_receive(to, &args, NULL, NULL);
+    close(args.dra_fd);
+}
+
+/* Received ones: whole, and in part, which waits for the rest. */
+static void
+build_received(void)
+{
+    full = send_bytes(tp->tp_dp, "tank/a@1", NULL, 0, &full_size);
+    increment = send_bytes(tp->tp_dp, "tank/a@2", "tank/a@1", 0, &increment_size);
+    for (int part = 0; part < 2; part++)
+        receive(tp->tp_dp, part ? "tank/part" : "tank/whole", full, full_size, false, false);
+    receive(tp->tp_dp, "tank/part", increment, increment_size / 2, false, true);
 }
 
 static void
@@ -55,9 +80,19 @@ build(void)
     tp_change(tp, tp_find(tp, "tank/a/b"));
     OK(dsl_bookmark(tp->tp_dp, marks, sources, 2, NULL));
     OK(dsl_hold(tp->tp_dp, held, 1, "tag", NULL));
+    build_received();
     tp_close(tp);
     golden = xmalloc(DISK);
     faultdisk_peek(tp->tp_disk, 0, golden, DISK);
+}
+
+static void
+clean_up(void)
+{
+    free(golden);
+    free(full);
+    free(increment);
+    tp_destroy(tp);
 }
 
 /* ---- its blocks ---- */
@@ -239,7 +274,52 @@ op_promote(void)
     (void)dsl_promote(dp, "tank/a", NULL);
 }
 
+static void
+op_receive(void)
+{
+    receive(dp, "tank/new2", full, full_size, false, false);
+    receive(dp, "tank/whole", increment, increment_size, false, false);
+    receive(dp, "tank/new2", increment, increment_size, true, false);
+    receive(dp, "tank/part", increment, increment_size, true, false); /* busy */
+    (void)dsl_recv_abort(dp, "tank/part");
+    receive(dp, "tank/part", increment, increment_size / 2, false, true);
+}
+
+static int
+no_event(void *arg, const nvlist_t *event)
+{
+    return 0;
+}
+
+static void
+op_history(void)
+{
+    (void)dsl_history_log(dp, "a command");
+    (void)dsl_history_read(dp, no_event, NULL);
+}
+
+static int
+no_range(void *arg, uint64_t first, uint64_t last, bool freed)
+{
+    return 0;
+}
+
+static void
+op_diff(void)
+{
+    char name[ZFS_MAX_DATASET_NAME_LEN];
+    dsl_dataset_t *ds;
+
+    (void)dmu_diff(dp, "tank/a@1", "tank/a@4", no_range, NULL);
+    if (dmu_diff_hold(dp, "tank/a", tp, &ds) != 0)
+        return;
+    dsl_dataset_name(ds, name);
+    (void)dmu_diff(dp, "tank/a@1", name, no_range, NULL);
+    dmu_diff_rele(ds, tp);
+}
+
 static void (*const ops[])(void) = {
+    op_receive,      op_history,       op_diff,
     op_holds,        op_rename,        op_promote,           op_create,
     op_snapshot,     op_clone,         op_destroy_snapshots, op_ask,
     op_destroy_many, op_destroy_heads, op_rollback,          op_bookmarks,
@@ -283,8 +363,7 @@ START_TEST(lost_block)
             round_of(b, b + after * 5, after != 0);
     printf("%d blocks; %d pools opened, %d suspended\n", nblocks, opened, suspended);
     ck_assert_int_gt(opened, 0);
-    free(golden);
-    tp_destroy(tp);
+    clean_up();
 }
 END_TEST
 
@@ -403,8 +482,7 @@ START_TEST(wrong_contents)
         wrong_round(&w);
     }
     printf("%lu objects; %d pools opened, %d suspended\n", last, opened, suspended);
-    free(golden);
-    tp_destroy(tp);
+    clean_up();
 }
 END_TEST
 
