@@ -125,6 +125,7 @@ typedef struct dsl_stats {
     char dst_origin[ZFS_MAX_DATASET_NAME_LEN]; /* empty: none */
     bool dst_snapshot, dst_inconsistent;
     bool dst_partial; /* perhaps it has a resume token */
+    bool dst_redacted; /* incomplete: what was left out reads as zeros */
     bool dst_bookmark; /* only name, guid, creation and createtxg have a meaning */
     uint64_t dst_dsobj;
     dmu_objset_type_t dst_type;
@@ -146,6 +147,11 @@ int dsl_dataset_stats(dsl_pool_t *dp, const char *name, dsl_stats_t *st); /* a b
 typedef int (*dsl_name_cb_t)(void *arg, const char *name);
 int dsl_for_each_child(dsl_pool_t *dp, const char *fs, dsl_name_cb_t cb, void *arg);
 int dsl_for_each_snapshot(dsl_pool_t *dp, const char *fs, dsl_name_cb_t cb, void *arg);
+/* What was cloned from a snapshot, by name. */
+int dsl_for_each_clone(dsl_pool_t *dp, const char *snap, dsl_name_cb_t cb, void *arg);
+/* Of a dataset that came as a redacted stream: the guids of the snapshots that tell what was left out. ENOENT: it did not. */
+#define DSL_REDACT_MAX 64
+int dsl_redact_snaps(dsl_pool_t *dp, const char *name, uint64_t guids[DSL_REDACT_MAX], uint64_t *n);
 /* The dataset with this guid (snapshots: snapshot true), anywhere in the pool. ENOENT */
 int dsl_find_by_guid(dsl_pool_t *dp, uint64_t guid, bool snapshot, char *name);
 /* EINVAL, ENAMETOOLONG; reason (may be NULL) a static text. ZFS: zfs_namecheck.c */

@@ -212,7 +212,7 @@ uint32_t feature_ds_load(dsl_pool_t *dp, uint64_t dsobj);        /* DS_FEATURE_*
 void feature_ds_set(dsl_pool_t *dp, uint64_t dsobj, uint32_t features, dmu_tx_t *tx);   /* add keys and count them */
 /* The same keys as another dataset object has, with their values. */
 void feature_ds_copy(dsl_pool_t *dp, uint64_t from, uint64_t to, uint32_t features, dmu_tx_t *tx);
-#define DS_FEATURE_VALUES 64
+#define DS_FEATURE_VALUES DSL_REDACT_MAX
 /* The values of a key (at most DS_FEATURE_VALUES): 0 for most. ENOENT: dsobj has no such key. Setting: after feature_ds_set. */
 int feature_ds_values(dsl_pool_t *dp, uint64_t dsobj, uint32_t feature, uint64_t *v, uint64_t *n);
 void feature_ds_set_values(dsl_pool_t *dp, uint64_t dsobj, uint32_t feature, const uint64_t *v, uint64_t n, dmu_tx_t *tx);

@@ -35,12 +35,26 @@ check_swap(dmu_recv_cookie_t *drc, dmu_tx_t *tx)
     return err;
 }
 
+/*
+ * What came has used up the refreservation, and after the snapshot it is to be there once more. (When contents are exchanged there is
+ * always room: what came was counted beside it, and the old contents go.)
+ */
+static int
+check_refreservation(dsl_dataset_t *ds)
+{
+    quota_probe_t qp = {0};
+    int err = quota_probe_snapshot(&qp, ds);
+
+    quota_probe_fini(&qp);
+    return err;
+}
+
 static int
 recv_end_check(void *arg, dmu_tx_t *tx)
 {
     dmu_recv_cookie_t *drc = arg;
     dsl_dataset_t *ds = drc->drc_head != NULL ? drc->drc_head : drc->drc_ds;
-    int err = drc->drc_head != NULL ? check_swap(drc, tx) : 0;
+    int err = drc->drc_head != NULL ? check_swap(drc, tx) : check_refreservation(ds);
 
     if (err == 0 && drc->drc_props != NULL)
         err = prop_check_set(ds, drc->drc_props);

@@ -96,6 +96,7 @@ stats_fill(dsl_dataset_t *ds, dsl_stats_t *st)
     st->dst_inconsistent = (p.ds_flags & DS_FLAG_INCONSISTENT) != 0;
     st->dst_partial = st->dst_inconsistent || zap_contains(pool_mos(ds->ds_pool), ds->ds_dir->dd_phys.dd_child_dir_zapobj,
                                                            RECV_HIDDEN_RESUMABLE) == 0;
+    st->dst_redacted = (ds->ds_features & DS_FEATURE_REDACTED) != 0;
     st->dst_dsobj = ds->ds_object;
     st->dst_guid = p.ds_guid;
     st->dst_creation = p.ds_creation_time;
@@ -259,6 +260,63 @@ dsl_for_each_snapshot(dsl_pool_t *dp, const char *fs, dsl_name_cb_t cb, void *ar
     int err = strchr(fs, '@') != NULL ? SET_ERROR(EINVAL) : collect_snapshots(dp, fs, &nl);
     rw_exit(&dp->dp_config_lock);
     return list_call(&nl, err, cb, arg);
+}
+
+/* What follows the snapshot outside its file system: a clone's head, or the clone's oldest snapshot. */
+static int
+collect_clones(dsl_pool_t *dp, const char *snap, name_list_t *nl)
+{
+    char name[ZFS_MAX_DATASET_NAME_LEN];
+    zap_cursor_t zc;
+    zap_attribute_t za;
+    dsl_dataset_t *ds, *next;
+    int err = dsl_dataset_hold_locked(dp, snap, __func__, &ds);
+
+    if (err != 0 || ds->ds_phys.ds_next_clones_obj == 0) {
+        if (err == 0)
+            dsl_dataset_rele(ds, __func__);
+        return err;
+    }
+    zap_cursor_init(&zc, pool_mos(dp), ds->ds_phys.ds_next_clones_obj);
+    while ((err = zap_cursor_retrieve(&zc, &za)) == 0) {
+        if (dsl_dataset_hold_obj_locked(dp, za.za_first_integer, __func__, &next) == 0) {
+            dsl_dataset_name(next, name);
+            dsl_dataset_rele(next, __func__);
+            name[strcspn(name, "@")] = '\0';
+            if (!is_hidden(name))
+                list_add(nl, xstrdup(name), 0);
+        }
+        zap_cursor_advance(&zc);
+    }
+    zap_cursor_fini(&zc);
+    dsl_dataset_rele(ds, __func__);
+    return err == ENOENT ? 0 : err;
+}
+
+int
+dsl_for_each_clone(dsl_pool_t *dp, const char *snap, dsl_name_cb_t cb, void *arg)
+{
+    name_list_t nl = {0};
+
+    rw_enter_read(&dp->dp_config_lock);
+    int err = strchr(snap, '@') == NULL ? SET_ERROR(EINVAL) : collect_clones(dp, snap, &nl);
+    rw_exit(&dp->dp_config_lock);
+    return list_call(&nl, err, cb, arg);
+}
+
+int
+dsl_redact_snaps(dsl_pool_t *dp, const char *name, uint64_t guids[DSL_REDACT_MAX], uint64_t *n)
+{
+    dsl_dataset_t *ds;
+
+    rw_enter_read(&dp->dp_config_lock);
+    int err = dsl_dataset_hold_locked(dp, name, __func__, &ds);
+    if (err == 0) {
+        err = feature_ds_values(dp, ds->ds_object, DS_FEATURE_REDACTED, guids, n);
+        dsl_dataset_rele(ds, __func__);
+    }
+    rw_exit(&dp->dp_config_lock);
+    return err;
 }
 
 /* ---- search by guid ---- */

@@ -365,9 +365,7 @@ check_marks(dsl_pool_t *dp, const char *name)
 
     ck_assert_int_eq(dsl_dataset_hold(dp, name, dp, &ds), 0);
     ck_assert_uint_eq(ds->ds_features, DS_FEATURE_LONGNAME | DS_FEATURE_MICROZAP | DS_FEATURE_REDACTED);
-    rw_enter_read(&dp->dp_config_lock);
-    ck_assert_int_eq(feature_ds_values(dp, ds->ds_object, DS_FEATURE_REDACTED, guids, &n), 0);
-    rw_exit(&dp->dp_config_lock);
+    ck_assert_int_eq(dsl_redact_snaps(dp, name, guids, &n), 0);
     ck_assert(n == 2 && guids[0] == 7 && guids[1] == 8);
     dsl_dataset_rele(ds, dp);
 }
@@ -434,6 +432,49 @@ START_TEST(test_marks)
 }
 END_TEST
 
+/* ---- a refreservation that what came has used up ---- */
+
+static void
+set_size(dsl_pool_t *dp, const char *prop, uint64_t value)
+{
+    nvlist_t *nvl = nvlist_alloc();
+    char text[24];
+
+    snprintf(text, sizeof(text), "%lu", value);
+    nvlist_add_string(nvl, prop, text);
+    ck_assert_int_eq(dsl_prop_set(dp, "b/fs", nvl), 0);
+    nvlist_free(nvl);
+}
+
+/* The new snapshot keeps what came, so the refreservation has to be covered anew: a quota forbids it, and all is as before. */
+START_TEST(test_refreservation)
+{
+    faultdisk_t *fd = faultdisk_create(DISK);
+    dsl_pool_t *dp = pool_make(fd, "b");
+    stream_error_t se;
+    dsl_stats_t st;
+
+    sender_setup();
+    receive_whole(dp, "b/fs", FULL);
+    set_size(dp, "refreservation", 8 << 20);
+    ck_assert_int_eq(dsl_dataset_stats(dp, "b/fs", &st), 0);
+    set_size(dp, "quota", st.dst_used + 4096);
+    char *before = pool_text(dp);
+    ck_assert_int_eq(receive_bytes(dp, "b/fs", stream_data[INC], stream_size[INC], &se), ENOSPC);
+    char *after = pool_text(dp);
+    ck_assert_str_eq(before, after);
+    set_size(dp, "quota", 0);
+    receive_whole(dp, "b/fs", INC);
+    compare_snaps(a_dp, "a/fs@2", dp, "b/fs@2", true);
+    pool_verify(dp);
+    ck_assert_int_eq(dsl_pool_close(dp), 0);
+    faultdisk_destroy(fd);
+    sender_teardown();
+    free(before);
+    free(after);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -443,6 +484,7 @@ main(void)
     tcase_set_timeout(tc, 300);
     tcase_add_test(tc, test_rules);
     tcase_add_test(tc, test_marks);
+    tcase_add_test(tc, test_refreservation);
     suite_add_tcase(s, tc);
     SRunner *sr = srunner_create(s);
     srunner_run_all(sr, CK_ENV);
