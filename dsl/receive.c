@@ -92,7 +92,7 @@ one_init(receive_t *rc, one_t *on, const struct drr_begin *b)
              b->drr_toname);
     if (rc->rc_list == NULL)
         strcpy(rc->rc_top, on->on_sent);
-    on->on_snap = receive_list_find(rc->rc_list, b->drr_toguid);
+    on->on_snap = receive_list_find(rc->rc_list, b->drr_toguid, on->on_sent);
     on->on_top = strcmp(on->on_sent, rc->rc_top) == 0;
     on->on_new = !resuming && !rc->rc_args->dra_heal &&
                  (b->drr_fromguid == 0 || (b->drr_flags & DRR_FLAG_CLONE) || rc->rc_args->dra_origin != NULL);
@@ -239,6 +239,8 @@ one_done(receive_t *rc, const one_t *on, const nvlist_t *fs, uint64_t healed, ui
     const dmu_receive_args_t *args = rc->rc_args;
 
     rc->rc_streams++;
+    if (DMU_GET_FEATUREFLAGS(on->on_begin->drr_versioninfo) & DMU_BACKUP_FEATURE_REDACTED)
+        receive_warn(rc, "%s@%s is redacted: what its sender left out reads as zeros", rc->rc_fs, rc->rc_snap);
     if (args->dra_heal)
         receive_say(rc, "healed %" PRIu64 " damaged blocks of %s@%s", healed, rc->rc_fs, rc->rc_snap);
     if (on->on_there && !args->dra_heal)

@@ -28,8 +28,8 @@ typedef struct receive_list {
 /* An error is told in se. */
 int receive_list_parse(receive_list_t *rl, const uint8_t *list, size_t len, stream_error_t *se);
 void receive_list_free(receive_list_t *rl);
-/* NULL: no file system of the sender has a snapshot with this guid. */
-const receive_snap_t *receive_list_find(const receive_list_t *rl, uint64_t guid);
+/* NULL: no file system of the sender has a snapshot with this guid. When several have it: preferably fs's. */
+const receive_snap_t *receive_list_find(const receive_list_t *rl, uint64_t guid, const char *fs);
 const char *receive_list_name(const nvlist_t *fs);
 uint64_t receive_list_guid(const nvlist_t *fs,
                            const char *key); /* "origin", "parentfromsnap"; 0: not there */

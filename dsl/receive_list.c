@@ -12,7 +12,8 @@
  * INVARIANTS
  *  1. The list comes from anywhere: after receive_list_parse() every entry is a list with a valid name, every snapshot has a valid name and
  *     a number. What else is in it is looked up with its type, and counts as missing when it has another.
- *  2. Everything points into rl_list, which lives as long as the package.
+ *  2. A guid can be there twice: the sender has received from itself. Then the name decides, else the first by name.
+ *  3. Everything points into rl_list, which lives as long as the package.
  *
  * ZFS: fsavl_create() in libzfs_sendrecv.c
  */
@@ -26,7 +27,8 @@ snap_compare(const void *a, const void *b)
 {
     const receive_snap_t *x = a, *y = b;
 
-    return AVL_CMP(x->rs_guid, y->rs_guid);
+    return x->rs_guid != y->rs_guid ? AVL_CMP(x->rs_guid, y->rs_guid)
+                                    : strcmp(receive_list_name(x->rs_fs), receive_list_name(y->rs_fs));
 }
 
 static int
@@ -98,13 +100,25 @@ receive_list_free(receive_list_t *rl)
 }
 
 const receive_snap_t *
-receive_list_find(const receive_list_t *rl, uint64_t guid)
+receive_list_find(const receive_list_t *rl, uint64_t guid, const char *fs)
 {
-    receive_snap_t key = {.rs_guid = guid};
+    size_t lo = 0, hi = rl != NULL && guid != 0 ? rl->rl_nsnaps : 0;
+    const receive_snap_t *first;
 
-    if (rl == NULL || rl->rl_nsnaps == 0 || guid == 0)
+    while (lo < hi) {
+        size_t mid = lo + (hi - lo) / 2;
+        if (rl->rl_snaps[mid].rs_guid < guid)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    if (rl == NULL || lo == rl->rl_nsnaps || rl->rl_snaps[lo].rs_guid != guid)
         return NULL;
-    return bsearch(&key, rl->rl_snaps, rl->rl_nsnaps, sizeof(receive_snap_t), snap_compare);
+    first = &rl->rl_snaps[lo];
+    for (; lo < rl->rl_nsnaps && rl->rl_snaps[lo].rs_guid == guid; lo++)
+        if (strcmp(receive_list_name(rl->rl_snaps[lo].rs_fs), fs) == 0)
+            return &rl->rl_snaps[lo];
+    return first;
 }
 
 const char *

@@ -60,6 +60,14 @@ typedef struct replicate {
     uint64_t rp_seq;            /* of names aside */
 } replicate_t;
 
+/* What lf is called at the sender unless it was renamed. */
+static const char *
+likely_name(const replicate_t *rp, const local_fs_t *lf, char *name, size_t n)
+{
+    snprintf(name, n, "%s%s", rp->rp_rc->rc_top, lf->lf_name + strlen(rp->rp_tofs));
+    return name;
+}
+
 static int
 add_local_snap(void *arg, const char *name)
 {
@@ -68,6 +76,7 @@ add_local_snap(void *arg, const char *name)
     dsl_dataset_phys_t phys;
     dsl_dataset_t *ds;
     const receive_snap_t *rs;
+    char sent[2 * ZFS_MAX_DATASET_NAME_LEN];
     size_t n = lf->lf_nsnaps;
 
     if (dsl_dataset_hold(rp->rp_rc->rc_dp, name, rp, &ds) != 0)
@@ -78,7 +87,8 @@ add_local_snap(void *arg, const char *name)
         lf->lf_snaps = xrealloc(lf->lf_snaps, MAX(2 * n, 1) * sizeof(local_snap_t));
     lf->lf_snaps[lf->lf_nsnaps++] =
         (local_snap_t){xstrdup(strchr(name, '@') + 1), phys.ds_guid, phys.ds_creation_txg};
-    if ((rs = receive_list_find(rp->rp_list, phys.ds_guid)) != NULL)
+    rs = receive_list_find(rp->rp_list, phys.ds_guid, likely_name(rp, lf, sent, sizeof(sent)));
+    if (rs != NULL)
         lf->lf_sent = rs->rs_fs; /* the latest one's */
     return 0;
 }
@@ -160,6 +170,13 @@ local_find(replicate_t *rp, uint64_t guid, const local_snap_t **snap)
         }
     }
     return NULL;
+}
+
+/* What the list says of a snapshot of lf. */
+static const receive_snap_t *
+sent_snap(const replicate_t *rp, const local_fs_t *lf, const local_snap_t *ls)
+{
+    return receive_list_find(rp->rp_list, ls->ls_guid, lf->lf_sent != NULL ? receive_list_name(lf->lf_sent) : "");
 }
 
 /* ---- one operation ---- */
@@ -309,7 +326,7 @@ check_promote(replicate_t *rp, local_fs_t *lf)
 static void
 check_snapshot(replicate_t *rp, const local_fs_t *lf, const local_snap_t *ls)
 {
-    const receive_snap_t *rs = receive_list_find(rp->rp_list, ls->ls_guid);
+    const receive_snap_t *rs = sent_snap(rp, lf, ls);
     char from[2 * ZFS_MAX_DATASET_NAME_LEN], to[2 * ZFS_MAX_DATASET_NAME_LEN];
     receive_t *rc = rp->rp_rc;
 
@@ -354,7 +371,7 @@ static bool
 has_fromsnap(replicate_t *rp, const local_fs_t *lf)
 {
     for (size_t i = 0; i < lf->lf_nsnaps; i++) {
-        const receive_snap_t *rs = receive_list_find(rp->rp_list, lf->lf_snaps[i].ls_guid);
+        const receive_snap_t *rs = sent_snap(rp, lf, &lf->lf_snaps[i]);
         if (rs != NULL && strcmp(rs->rs_name, rp->rp_list->rl_fromsnap) == 0)
             return true;
     }

@@ -798,6 +798,37 @@ START_TEST(same_pool)
 }
 END_TEST
 
+/* The sender has received from itself: two of its file systems have a snapshot with the same guid. Each one's entry counts for itself. */
+START_TEST(same_guid_twice)
+{
+    static const char *const copies[] = {"a/s/a", "a/s/c", "a/s/z"};
+    handmade_t *hm = hm_open();
+    dsl_pool_t *a = hm->hm_a, *b = hm->hm_b;
+
+    make_fs(a, "a/s");
+    make_fs(a, "a/s/b");
+    snapshot_one(a, "a/s/b@1");
+    for (size_t i = 0; i < ARRAY_SIZE(copies); i++) {
+        OK(receive_fd_force(a, copies[i], send_package(a, "a/s/b@1", NULL, false)));
+        set_prop(a, copies[i], "com.x:me", copies[i]);
+    }
+    set_prop(a, "a/s/b", "com.x:me", "a/s/b");
+    snapshot_tree(a, "a/s", "2");
+    OK(receive_fd_force(b, "b/r", send_package(a, "a/s@2", NULL, true)));
+    prop_is(b, "b/r/a", "com.x:me", "a/s/a", PROP_SRC_RECEIVED);
+    prop_is(b, "b/r/b", "com.x:me", "a/s/b", PROP_SRC_RECEIVED);
+    prop_is(b, "b/r/z", "com.x:me", "a/s/z", PROP_SRC_RECEIVED);
+    compare_trees(a, "a/s", b, "b/r", true, true);
+    OK(dsl_rename_snapshot(a, "a/s/c", "1", "one", false));
+    OK(dsl_rename(a, "a/s/z", "a/s/y"));
+    snapshot_tree(a, "a/s", "3");
+    OK(receive_fd_force(b, "b/r", send_package(a, "a/s@3", "a/s@2", true)));
+    compare_trees(a, "a/s", b, "b/r", true, true);
+    prop_is(b, "b/r/y", "com.x:me", "a/s/z", PROP_SRC_RECEIVED);
+    hm_close(hm);
+}
+END_TEST
+
 /* Without -F nothing is destroyed; a dry run changes nothing at all; what is held stays and is warned of. */
 START_TEST(what_is_gone)
 {
@@ -1037,6 +1068,7 @@ main(int argc, char **argv)
     tcase_add_test(t, properties_again);
     tcase_add_test(t, exchanged_names);
     tcase_add_test(t, same_pool);
+    tcase_add_test(t, same_guid_twice);
     tcase_add_test(t, what_is_gone);
     tcase_add_test(t, another_tree);
     tcase_add_test(t, broken_package);
