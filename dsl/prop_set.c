@@ -136,7 +136,7 @@ check_values(const nvlist_t *props)
         const char *value = pair_text(p, buf, sizeof(buf));
         if (value == NULL)
             err = SET_ERROR(EINVAL);
-        else if (prop_is_create_only(nvpair_name(p)))
+        else if (prop_is_create_only(nvpair_name(p)) || strcmp(nvpair_name(p), "volblocksize") == 0)
             err = SET_ERROR(ENOTSUP);
         else
             err = dsl_prop_check(nvpair_name(p), value, NULL);

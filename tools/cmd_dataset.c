@@ -330,6 +330,17 @@ set_volsize(cmd_env_t *env, dsl_pool_t *dp, const char *name, uint64_t size)
     return err == 0 ? 0 : fail(env, err, "cannot set property for '%s'", name);
 }
 
+/* What a dataset is born with. NULL: none of them is to be set. */
+static const char *
+fixed_property(const nvlist_t *props)
+{
+    static const char *const fixed[] = {"volblocksize", "utf8only", "normalization", "casesensitivity"};
+    for (size_t i = 0; i < ARRAY_SIZE(fixed); i++)
+        if (nvlist_exists(props, fixed[i]))
+            return fixed[i];
+    return NULL;
+}
+
 int
 cmd_set(cmd_env_t *env, int argc, char **argv)
 {
@@ -339,6 +350,8 @@ cmd_set(cmd_env_t *env, int argc, char **argv)
         code = add_property(env, props, argv[i]);
     if (code == 0 && (i == 1 || i == argc))
         code = usage_error(env, "set", i == 1 ? "missing property=value argument" : "missing dataset name");
+    if (code == 0 && fixed_property(props) != NULL)
+        code = failx(env, "cannot set property for '%s': '%s' is readonly", argv[i], fixed_property(props));
     uint64_t volsize = 0;
     const char *text;
     if (nvlist_lookup_string(props, "volsize", &text) == 0 && parse_size(text, &volsize))

@@ -46,6 +46,8 @@ static const native_t natives[] = {
     {"logicalreferenced", "lrefer", ALL, BYTES, ST(dst_lreferenced), true},
     {"unique", NULL, ALL, BYTES, ST(dst_unique), false},
     {"numclones", NULL, SNAP, COUNT, ST(dst_numclones), false},
+    {"clones", NULL, SNAP, TEXT, SPECIAL, true},
+    {"redact_snaps", NULL, ALL, TEXT, SPECIAL, true},
     {"receive_resume_token", NULL, HEADS, TEXT, SPECIAL, true},
 };
 
@@ -76,11 +78,54 @@ native_u64(const native_t *n, const dsl_stats_t *st)
     return v;
 }
 
+/* One more of a list with commas; what no longer fits is left out. */
+static void
+list_more(value_t *v, const char *text)
+{
+    size_t n = strlen(v->v_text), more = strlen(text) + (n > 0);
+    if (n + more >= sizeof(v->v_text))
+        return;
+    if (n > 0)
+        strcat(v->v_text, ",");
+    strcat(v->v_text, text);
+}
+
+static int
+clones_add(void *arg, const char *name)
+{
+    list_more(arg, name);
+    return 0;
+}
+
+/* Properties that are lists: empty, or names or guids. False: it is none. */
+static bool
+native_list(dsl_pool_t *dp, const native_t *n, const dsl_stats_t *st, value_t *v)
+{
+    bool clones = strcmp(n->n_name, "clones") == 0;
+    uint64_t guids[DSL_REDACT_MAX], count = 0;
+    if (!clones && strcmp(n->n_name, "redact_snaps") != 0)
+        return false;
+    v->v_text[0] = '\0';
+    if (clones && st->dst_numclones > 0)
+        (void)dsl_for_each_clone(dp, st->dst_name, clones_add, v);
+    if (!clones && !st->dst_redacted)
+        strcpy(v->v_text, "-");
+    else if (!clones && dsl_redact_snaps(dp, st->dst_name, guids, &count) == 0)
+        for (uint64_t i = 0; i < count; i++) {
+            char text[24];
+            snprintf(text, sizeof(text), "%" PRIu64, guids[i]);
+            list_more(v, text);
+        }
+    return true;
+}
+
 static void
 native_special(cmd_env_t *env, dsl_pool_t *dp, const native_t *n, const dsl_stats_t *st, value_t *v)
 {
     char token[RESUME_TOKEN_MAX];
     const char *text = "-";
+    if (native_list(dp, n, st, v))
+        return;
     if (strcmp(n->n_name, "name") == 0)
         text = st->dst_name;
     else if (strcmp(n->n_name, "type") == 0)
@@ -283,6 +328,8 @@ native_in_all(const native_t *n, const dsl_stats_t *st)
         return false;
     if (strcmp(n->n_name, "receive_resume_token") == 0)
         return st->dst_partial;
+    if (strcmp(n->n_name, "redact_snaps") == 0)
+        return st->dst_redacted;
     return strcmp(n->n_name, "origin") != 0 || st->dst_origin[0] != '\0';
 }
 

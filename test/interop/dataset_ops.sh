@@ -45,6 +45,7 @@ says "destroy: held" 1 "dataset is busy" cowbird destroy tank/a@1
 says "userrefs" 0 "1" cowbird get -H -o value userrefs tank/a@1
 says "release: no such tag" 1 "no such tag" cowbird release other tank/a@1
 says "clone" 0 "" cowbird clone tank/a/sub@1 tank/k
+says "property clones" 0 "tank/k" cowbird get -H -o value clones tank/a/sub@1
 says "destroy -d" 0 "" cowbird destroy -d tank/a/sub@1
 says "defer_destroy" 0 "on" cowbird get -H -o value defer_destroy tank/a/sub@1
 says "release" 0 "" cowbird release -r keep tank/a@1

@@ -21,6 +21,7 @@ check "create -s -V -b" cowbird create -s -V 10000K -b 64K tank/sparse
 check "volsize" [ "$(value volsize tank/v)" = 33554432 ]
 check "volsize is rounded up to whole blocks" [ "$(value volsize tank/sparse)" = 10289152 ]
 check "volblocksize" [ "$(value volblocksize tank/v) $(value volblocksize tank/sparse)" = "16384 65536" ]
+fails "and stays as it is" "'volblocksize' is readonly" cowbird set volblocksize=8K tank/v
 check "refreservation is for all of it" [ "$(value refreservation tank/v)" -gt 33554432 ]
 check "a sparse one has none" [ "$(value refreservation tank/sparse)" = 0 ]
 check "type" [ "$(value type tank/v)" = volume ]
