@@ -346,16 +346,28 @@ call_send(int fd, int argc, char *const *argv, int out)
     return err == EPIPE || err == ECONNRESET ? ECONNREFUSED : err; /* it ended just now */
 }
 
-/* The exit code, then the end of the connection: the daemon may have more to do before it counts as done. */
+#define CALL_POLL_MS   200
+#define CANCEL_WAIT_MS 5000
+
+/*
+ * The exit code, then the end of the connection: the daemon may have more to do before it counts as done. When canceled it is told so, and has
+ * a while to undo what it has begun and to say so.
+ */
 static int
 call_wait(int fd, const volatile int *cancel, int *code)
 {
     int32_t answer = -1;
+    int left = -1; /* polls; -1: not canceled */
     for (;;) {
-        if (cancel != NULL && *cancel)
+        if (left < 0 && cancel != NULL && *cancel) {
+            (void)shutdown(fd, SHUT_WR);
+            left = CANCEL_WAIT_MS / CALL_POLL_MS;
+        }
+        if (left == 0)
             return SET_ERROR(EINTR);
         struct pollfd p = {fd, POLLIN, 0};
-        int n = poll(&p, 1, 200);
+        int n = poll(&p, 1, CALL_POLL_MS);
+        left -= n == 0 && left > 0;
         if (n <= 0)
             continue;
         ssize_t got = recv(fd, &answer, sizeof(answer), 0);
@@ -365,6 +377,8 @@ call_wait(int fd, const volatile int *cancel, int *code)
         }
         if (got < 0 && errno == EINTR)
             continue;
+        if (left >= 0)
+            return SET_ERROR(EINTR);
         if (answer == SERVER_ENDS || (answer == -1 && got < 0 && errno == ECONNRESET)) /* or ended with our message unread */
             return ECONNREFUSED;
         return answer < 0 ? SET_ERROR(ECONNRESET) : 0;

@@ -208,7 +208,7 @@ destroy_snapshots(plan_t *pl, int from, int to)
     if (err == 0)
         return 0;
     failed = failed >= 0 && failed < to - from ? failed : 0;
-    if (err == EBUSY)
+    if (err == EBUSY || err == EEXIST) /* clones that can be seen are in the plan: it is being received from */
         return failx(pl->pl_env, "cannot destroy snapshot %s: dataset is busy", pl->pl_names[from + failed]);
     return fail(pl->pl_env, err, "cannot destroy snapshot '%s'", pl->pl_names[from + failed]);
 }

@@ -292,5 +292,7 @@ main(int argc, char **argv)
     int code = cmd_dispatch(&env, argc, argv);
     if (fflush(stdout) != 0 && code == 0)
         code = 1;
+    if (interrupted && code == 1)
+        code = 130; /* as a daemon's client */
     return code;
 }
