@@ -578,8 +578,9 @@ bool
 dsl_dataset_is_before(dsl_dataset_t *later, dsl_dataset_t *earlier)
 {
     dsl_pool_t *dp = later->ds_pool;
-    dsl_dataset_phys_t p = later->ds_phys;
+    dsl_dataset_phys_t p;
 
+    dsl_dataset_phys(later, &p);
     if (dsl_dataset_obj(later) == earlier->ds_object || !earlier->ds_snapshot)
         return false;
     while (p.ds_prev_snap_obj != 0 && p.ds_prev_snap_txg >= earlier->ds_phys.ds_creation_txg) {

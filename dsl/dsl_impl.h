@@ -133,8 +133,8 @@ struct dsl_pool {
     /* syncing thread */
     bpobj_t *dp_free_bpobj;        /* blocks of destroyed snapshots, freed over the next txgs */
     uint64_t dp_bptree_obj;        /* trees of destroyed file systems, freed likewise; 0: none */
-    uint64_t dp_free_max;          /* blocks freed so per txg */
-    uint64_t dp_destroy_now;       /* a file system with fewer blocks is freed in the txg of its destroy */
+    _Atomic uint64_t dp_free_max;          /* blocks freed so per txg */
+    _Atomic uint64_t dp_destroy_now;       /* a file system with fewer blocks is freed in the txg of its destroy */
     bpobj_t *dp_sync_bpobj;        /* left by other software; emptied in our first txg */
     space_map_t **dp_space_maps;   /* per metaslab, NULL: never used */
     uint64_t dp_metaslab_array;

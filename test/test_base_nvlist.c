@@ -2,6 +2,7 @@
 /*
  * test_base_nvlist.c - name/value lists: round trips, bytes that ZFS wrote, and bytes that nobody should have.
  */
+#include "effort.h"
 #include "nvlist.h"
 
 #include <check.h>
@@ -335,7 +336,7 @@ damage(const uint8_t *good, size_t len, int flips)
     size_t n;
 
     memcpy(bad, good, len);
-    for (int i = 0; i < flips; i++) {
+    for (int i = 0; i < effort(flips); i++) {
         size_t at = rnd() % len;
         switch (rnd() % 4) {
         case 0:
@@ -366,7 +367,7 @@ START_TEST(random_damage)
     size_t len;
 
     nvlist_pack(l, _i, &buf, &len);
-    for (int i = 0; i < 20000; i++)
+    for (int i = 0; i < effort(20000); i++)
         damage(buf, len, 1 + i % 5);
     for (size_t bit = 0; bit < len * 8; bit++) { /* and every single bit */
         nvlist_t *back;
@@ -385,7 +386,7 @@ START_TEST(random_bytes_only)
     uint8_t buf[400];
     nvlist_t *l;
 
-    for (int i = 0; i < 50000; i++) {
+    for (int i = 0; i < effort(50000); i++) {
         for (size_t k = 0; k < sizeof(buf); k++)
             buf[k] = rnd() % 3 ? 0 : (uint8_t)(rnd() % 40);
         buf[0] = (uint8_t)(i % 3);

@@ -3,6 +3,7 @@
  * test_dsl.c - pools, datasets, snapshots, clones: single operations with their errors, then random sequences against a model.
  * After each sequence the pool is judged by dsl_pool_check() (check.c), and by zdb where it can be had.
  */
+#include "support/effort.h"
 #include "support/dslpool.h"
 #include "support/faultdisk.h"
 #include <stdio.h>
@@ -351,7 +352,7 @@ seed_base(void)
 START_TEST(random_ops)
 {
     testpool_t *old = tp;
-    int rounds = 60;
+    int rounds = effort(60);
 
     tp = tp_create(256 << 20, _i % 2 == 0, (uint64_t)_i + seed_base());
     for (int i = 0; i < rounds; i++) {
@@ -399,12 +400,11 @@ reader_thread(void *arg)
 static void *
 writer_thread(void *arg)
 {
-    testpool_t mine = *tp; /* an own model and own random numbers */
+    testpool_t *mine = arg;
 
-    mine.tp_rng = 4711;
     while (!__atomic_load_n(&stop, __ATOMIC_RELAXED))
-        tp_change(&mine, tp_find(&mine, "tank/w"));
-    tp_verify_fs(&mine, mine.tp_dp, tp_find(&mine, "tank/w"));
+        tp_change(mine, tp_find(mine, "tank/w"));
+    tp_verify_fs(mine, mine->tp_dp, tp_find(mine, "tank/w"));
     return NULL;
 }
 
@@ -415,8 +415,10 @@ START_TEST(threads)
     stop = 0;
     OK(tp_create_fs(tp, "tank/a", NULL));
     OK(tp_create_fs(tp, "tank/w", NULL));
+    testpool_t mine = *tp; /* the writer's own model and random numbers */
+    mine.tp_rng = 4711;
     OK(pthread_create(&t[0], NULL, reader_thread, NULL));
-    OK(pthread_create(&t[1], NULL, writer_thread, NULL));
+    OK(pthread_create(&t[1], NULL, writer_thread, &mine));
     OK(pthread_create(&t[2], NULL, reader_thread, NULL));
     for (int i = 0; i < 15; i++) {
         const char *both[] = {"tank/a@s", "tank/w@s"};

@@ -3,6 +3,7 @@
  * test_dsl_ops.c - promote, rename, rollback, holds and deferred destroy: single operations with their errors, random sequences against
  * a model, and the power failing in the middle. After each sequence dsl_pool_check() judges every account, list and link.
  */
+#include "support/effort.h"
 #include "support/dslpool.h"
 #include "support/faultdisk.h"
 #include <stdio.h>
@@ -518,7 +519,7 @@ random_op(void)
 START_TEST(random_sequences)
 {
     tp->tp_rng += (uint64_t)_i * 7919;
-    for (int i = 0; i < 150; i++) {
+    for (int i = 0; i < effort(150); i++) {
         random_op();
         if (i % 10 == 9)
             tp_check(tp);
@@ -531,7 +532,7 @@ START_TEST(zdb_agrees)
 {
     teardown();
     tp = tp_create(128 << 20, true, 1000 + (uint64_t)_i);
-    for (int i = 0; i < 120; i++)
+    for (int i = 0; i < effort(120); i++)
         random_op();
     judge();
     tp_close(tp);
