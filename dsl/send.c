@@ -14,7 +14,7 @@
  * INVARIANTS
  *  1. What is sent is held from the resolution of its name to the last byte (invariants of send_source.c).
  *  2. Whoever ends first, the other is told: the writer stops the queue (the traversal gets EINTR), the traversal closes
- *     it. Every item is freed by the writer, after its read has come back.
+ *     it. Every item is let go by the writer after its read has come back, and by the worker that it was given to.
  *  3. The stream is one every receiver since zfs-fuse takes, unless dsa_flags ask for more: header type 1, BEGIN
  *     without payload, blocks of at most 128 KiB, everything plain.
  *
@@ -68,6 +68,7 @@ rele_buf(void *arg)
 static void
 item_wait(send_t *snd, send_item_t *it)
 {
+    send_item_fetch(it); /* rather than wait for a worker to begin */
     mutex_enter(&snd->snd_lock);
     while (!it->it_done)
         cv_wait(&snd->snd_cv, &snd->snd_lock);
@@ -107,6 +108,17 @@ write_item(send_t *snd, stream_out_t *so, send_item_t *it)
     return stream_out_record(so, &it->it_drr, bytes, it->it_len, free, bytes);
 }
 
+/* What counts against the queue's limit goes now, though a late worker may still have to look at the item. */
+static void
+item_done(send_item_t *it)
+{
+    arc_buf_rele(it->it_buf);
+    free(it->it_bytes);
+    it->it_buf = NULL;
+    it->it_bytes = NULL;
+    send_item_free(it);
+}
+
 /* Everything the traversal puts on the queue; after an error only to free it. */
 static int
 write_items(send_t *snd, stream_out_t *so)
@@ -123,7 +135,7 @@ write_items(send_t *snd, stream_out_t *so)
         }
         if (err == 0)
             err = write_item(snd, so, it);
-        send_item_free(it);
+        item_done(it);
         stream_queue_done(&snd->snd_queue, cost);
         if (err != 0)
             stream_queue_stop(&snd->snd_queue);

@@ -23,6 +23,8 @@ typedef struct send_item {
     bool it_read;      /* it_bp is to be read */
     blkptr_t it_bp;
     zbookmark_t it_zb;
+    bool it_begun; /* atomic: a worker or the writer reads it */
+    bool it_shared; /* atomic: two are to let go of it, the task and the writer */
     bool it_done; /* snd_lock: read, or failed with it_err */
     int it_err;
     arc_buf_t *it_buf;
@@ -67,6 +69,7 @@ void sigpipe_restore(const sigset_t *old);
 int send_visit(void *arg, const traverse_block_t *tb);
 int send_flush_frees(send_t *snd); /* after the last visit */
 void send_item_free(send_item_t *it);
+void send_item_fetch(send_item_t *it); /* read it, unless somebody else does */
 /* Stream bytes of a block's payload when it is written (it may be split). */
 uint64_t send_piece(const send_t *snd, uint64_t off, uint64_t len);
 

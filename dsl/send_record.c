@@ -22,6 +22,8 @@
 void
 send_item_free(send_item_t *it)
 {
+    if (__atomic_exchange_n(&it->it_shared, false, __ATOMIC_ACQ_REL))
+        return; /* the other one will */
     arc_buf_rele(it->it_buf);
     free(it->it_bytes);
     free(it);
@@ -47,14 +49,15 @@ item_new(send_t *snd, uint32_t type)
     return it;
 }
 
-/* On a worker: fetch the block, in host order. */
-static void
-item_read(void *arg)
+/* The block, in host order. */
+void
+send_item_fetch(send_item_t *it)
 {
-    send_item_t *it = arg;
     send_t *snd = it->it_send;
     int err;
 
+    if (__atomic_exchange_n(&it->it_begun, true, __ATOMIC_ACQ_REL))
+        return;
     if (it->it_bytes != NULL) { /* compressed, room for the physical bytes */
         err = zio_read_raw(snd->snd_spa, &it->it_bp, it->it_bytes, &it->it_zb);
     } else {
@@ -82,6 +85,14 @@ item_stream_bytes(const send_t *snd, const send_item_t *it)
     return n * DRR_SIZE + it->it_len;
 }
 
+/* On a worker. When the writer was faster it is the last to know the item: nothing else of the send is there any more. */
+static void
+item_read(void *arg)
+{
+    send_item_fetch(arg);
+    send_item_free(arg);
+}
+
 /* Hand it to the writer, or count it. Takes the item. */
 static int
 item_emit(send_t *snd, send_item_t *it)
@@ -94,11 +105,13 @@ item_emit(send_t *snd, send_item_t *it)
         return 0;
     }
     it->it_cost = sizeof(*it) + it->it_len;
+    it->it_shared = read;
     if (!stream_queue_put(&snd->snd_queue, it, it->it_cost)) {
+        it->it_shared = false;
         send_item_free(it);
         return SET_ERROR(EINTR);
     }
-    if (read) /* the writer waits for it_done, so the item is still there */
+    if (read) /* shared, so the item is still there */
         taskq_dispatch(spa_taskq(snd->snd_spa), item_read, it);
     return 0;
 }
