@@ -206,8 +206,12 @@ START_TEST(asked_while_writing)
     OK(tp_snapshot(tp, fs, "s"));
     OK(pthread_create(&thread, NULL, asker, &stop));
     for (int i = 0; i < 30; i++) {
+        char name[8];
+        snprintf(name, sizeof(name), "s%d", i);
         tp_change(tp, fs);
         tp_sync(tp);
+        if (i % 3 == 0)
+            OK(tp_snapshot(tp, fs, name)); /* new buckets, which have no list until the next change */
     }
     __atomic_store_n(&stop, true, __ATOMIC_RELEASE);
     OK(pthread_join(thread, NULL));
@@ -241,12 +245,18 @@ feature_active(const char *guid)
     return dsl_feature_active(tp->tp_dp, guid);
 }
 
+static void
+slowly_sync(void *arg, dmu_tx_t *tx)
+{
+    tp->tp_dp->dp_destroy_now = 0;
+    tp->tp_dp->dp_free_max = *(uint64_t *)arg;
+}
+
 /* Everything goes the long way, so many blocks a txg. */
 static void
 slowly(uint64_t blocks)
 {
-    tp->tp_dp->dp_destroy_now = 0;
-    tp->tp_dp->dp_free_max = blocks;
+    OK(dsl_sync_task(tp->tp_dp, NULL, slowly_sync, &blocks, 0, DSL_SPACE_NONE));
 }
 
 static model_fs_t *
