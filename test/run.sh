@@ -96,6 +96,7 @@ report_all() {
 }
 
 # ---- the tests
+[ -n "$unit_only" ] || test/interop/fetch.sh || echo "# programs to compare with could not be fetched"
 for t in "$B"/test_*; do
     if [ ! -x "$t" ] || [ ! -f "$t" ]; then continue; fi
     name=$(basename "$t")
@@ -114,7 +115,6 @@ sanitizer() { # asan|tsan ONLY: one claim
 }
 
 if [ -z "$unit_only" ]; then
-    test/interop/fetch.sh || echo "# programs to compare with could not be fetched"
     start report layers 60 test/layers.sh
     for s in test/*/*.sh; do
         spec=$(sed -n "s/^# $kind: *//p" "$s" | head -n 1)
