@@ -29,7 +29,6 @@
  *
  * ZFS: dbuf.c. There dbufs exist for indirect blocks too, and a dirty record tree mirrors the block tree.
  */
-#include <unistd.h>
 #include "dmu_impl.h"
 
 static bool
@@ -162,19 +161,6 @@ dbuf_read_once(dbuf_t *db, const dnode_roots_t *r, const blkptr_t *spill, arc_bu
     return 0;
 }
 
-#define UNSETTLED_TRIES 200 /* of a millisecond */
-
-/* Was anything below these roots written by a txg that was not committed when they were copied? A later pass of it may rewrite that
- * in place (the MOS's blocks; zio_write.c): an error says nothing yet. */
-static bool
-roots_unsettled(const dnode_roots_t *r)
-{
-    for (int i = 0; i < r->r_nblkptr && i < (int)ARRAY_SIZE(r->r_bp); i++)
-        if (r->r_bp[i].blk_birth > r->r_since)
-            return true;
-    return false;
-}
-
 /* UNCACHED -> READ -> CACHED or back. dn_mtx held on entry and return. */
 static int
 dbuf_read(dbuf_t *db)
@@ -190,19 +176,16 @@ dbuf_read(dbuf_t *db)
         return 0;
     }
     db->db_state = DB_READ;
+    bool again;
     do {
         dnode_roots_locked(dn, &r);
         if (db->db_blkid == DMU_SPILL_BLKID && (dn->dn_phys->dn_flags & DNODE_FLAG_SPILL_BLKPTR) != 0)
             spill = *dnode_phys_spill(dn->dn_phys);
         mutex_exit(&dn->dn_mtx);
         err = dbuf_read_once(db, &r, &spill, &buf);
-        bool unsettled = err != 0 && roots_unsettled(&r) && tries++ < UNSETTLED_TRIES;
-        if (unsettled)
-            usleep(1000);
+        again = err != 0 && dnode_walk_again(dn, &r, &tries);
         mutex_enter(&dn->dn_mtx);
-        if (err != 0 && !unsettled && r.r_gen == dn->dn_sync_gen)
-            break;
-    } while (err != 0);
+    } while (again);
     dbuf_set_buf(db, buf);
     cv_broadcast(&dn->dn_cv);
     return err;

@@ -213,6 +213,8 @@ typedef struct dnode_roots { /* what a walk starts from; a copy, so that it need
 void dnode_roots(dnode_t *dn, dnode_roots_t *r);        /* takes dn_mtx */
 void dnode_roots_locked(dnode_t *dn, dnode_roots_t *r); /* dn_mtx held */
 bool dnode_roots_stale(dnode_t *dn, const dnode_roots_t *r); /* synced since? Then an error may be due to a reused block. */
+/* After an error: is the walk to be tried again, from new roots? Also while they are of a txg not yet committed, *tries (0 at first) times. */
+bool dnode_walk_again(dnode_t *dn, const dnode_roots_t *r, int *tries);
 /* Read one block of an object in our byte order: level > 0 an indirect block. EIO when the pointer is of another level or size.
  * The buffer is shared: arc_buf_own() before changing it. */
 int dmu_block_read(spa_t *spa, const blkptr_t *bp, const zbookmark_t *zb, uint8_t type, uint32_t indsize, int flags,

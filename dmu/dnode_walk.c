@@ -18,6 +18,7 @@
  *
  * ZFS: dbuf_findbp() in dbuf.c, dnode_next_offset() in dnode.c
  */
+#include <unistd.h>
 #include "dmu_impl.h"
 
 uint64_t
@@ -74,6 +75,30 @@ dnode_roots_stale(dnode_t *dn, const dnode_roots_t *r)
     stale = dn->dn_sync_gen != r->r_gen;
     mutex_exit(&dn->dn_mtx);
     return stale;
+}
+
+#define UNSETTLED_TRIES 200 /* of a millisecond */
+
+/* Was anything below these roots written by a txg that was not committed when they were copied? A later pass of it may be
+ * rewriting that in place (blocks of the MOS; zio_write.c). */
+static bool
+roots_unsettled(const dnode_roots_t *r)
+{
+    for (int i = 0; i < r->r_nblkptr && i < (int)ARRAY_SIZE(r->r_bp); i++) {
+        if (r->r_bp[i].blk_birth > r->r_since)
+            return true;
+    }
+    return false;
+}
+
+bool
+dnode_walk_again(dnode_t *dn, const dnode_roots_t *r, int *tries)
+{
+    if (roots_unsettled(r) && (*tries)++ < UNSETTLED_TRIES) {
+        usleep(1000);
+        return true;
+    }
+    return dnode_roots_stale(dn, r);
 }
 
 int
@@ -142,12 +167,12 @@ int
 dnode_block_pointer(dnode_t *dn, uint64_t blkid, blkptr_t *bp)
 {
     dnode_roots_t r;
-    int err;
+    int err, tries = 0;
 
     do {
         dnode_roots(dn, &r);
         err = dnode_walk(dn, &r, blkid, bp);
-    } while (err != 0 && dnode_roots_stale(dn, &r));
+    } while (err != 0 && dnode_walk_again(dn, &r, &tries));
     return err;
 }
 
@@ -167,12 +192,12 @@ int
 dnode_read_block(dnode_t *dn, uint64_t blkid, arc_buf_t **bufp)
 {
     dnode_roots_t r;
-    int err;
+    int err, tries = 0;
 
     do {
         dnode_roots(dn, &r);
         err = dnode_read_once(dn, &r, blkid, bufp);
-    } while (err != 0 && dnode_roots_stale(dn, &r));
+    } while (err != 0 && dnode_walk_again(dn, &r, &tries));
     return err;
 }
 

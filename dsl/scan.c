@@ -236,6 +236,8 @@ scan_repair(scan_t *sc, const scan_block_t *sb)
             return;
         if (last_synced(sc) - txg < 2) {
             int err = zio_scrub(sc->sc_spa, &sb->sb_bp, &sb->sb_zb, NULL);
+            if (err != 0 && last_synced(sc) - txg >= 2)
+                continue; /* perhaps it went meanwhile */
             scan_add(sc, 0, err != 0);
             return;
         }
