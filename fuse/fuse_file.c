@@ -61,7 +61,7 @@ op_write_buf(fuse_req_t req, fuse_ino_t ino, struct fuse_bufvec *bufv, off_t off
     if (err == 0)
         err = file_enter(req, ino, &n);
     if (err == 0) {
-        err = zpl_write(n->n_zp, (uint64_t)off, size, data, &done);
+        err = (fi->writepage ? zpl_writeback : zpl_write)(n->n_zp, (uint64_t)off, size, data, &done);
         node_leave(n);
     }
     if (err != 0 && (done == 0 || fi->writepage))

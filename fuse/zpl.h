@@ -101,6 +101,8 @@ int zpl_setattr(znode_t *zp, int mask, struct stat *st);
 int zpl_read(znode_t *zp, uint64_t off, uint64_t len, void *buf, uint64_t *done);
 /* All or an error with *done bytes written before it (ENOSPC, EDQUOT, EIO, EFBIG). */
 int zpl_write(znode_t *zp, uint64_t off, uint64_t len, const void *buf, uint64_t *done);
+/* The same for what a page cache held back: mtime stays, as the cache has it and sets it itself (perhaps before this arrives). */
+int zpl_writeback(znode_t *zp, uint64_t off, uint64_t len, const void *buf, uint64_t *done);
 int zpl_fsync(znode_t *zp, bool datasync);
 int zpl_seek(znode_t *zp, bool hole, uint64_t *off); /* ENXIO beyond the end */
 /* FALLOC_FL_PUNCH_HOLE / ZERO_RANGE (KEEP_SIZE); mode 0 extends the size. EOPNOTSUPP others. */

@@ -109,16 +109,17 @@ set_blksz(znode_t *zp, uint32_t blksz, dmu_tx_t *tx)
 
 /* ---- writing ---- */
 
-/* What a write of bytes up to end does to the attributes. */
+/* What a write of bytes up to end does to the attributes. kept: the writer keeps the time of change itself. */
 static void
-written(znode_t *zp, uint64_t end, dmu_tx_t *tx)
+written(znode_t *zp, uint64_t end, bool kept, dmu_tx_t *tx)
 {
-    unsigned mask = ZA_MTIME | ZA_CTIME;
+    unsigned mask = kept ? ZA_CTIME : ZA_MTIME | ZA_CTIME;
     zpl_attrs_t at;
 
     zpl_attrs_get(zp, &at);
-    zpl_now(&at.za_mtime);
-    at.za_ctime = at.za_mtime;
+    zpl_now(&at.za_ctime);
+    if (!kept)
+        at.za_mtime = at.za_ctime;
     if (end > at.za_size) {
         at.za_size = end;
         mask |= ZA_SIZE;
@@ -133,7 +134,7 @@ written(znode_t *zp, uint64_t end, dmu_tx_t *tx)
 
 /* One transaction's worth. Range lock held. */
 static int
-write_chunk(znode_t *zp, uint64_t off, uint64_t n, const void *buf, uint32_t blksz)
+write_chunk(znode_t *zp, uint64_t off, uint64_t n, const void *buf, uint32_t blksz, bool kept)
 {
     objset_t *os = zp->z_zfs->zf_os;
     dmu_tx_t *tx = dmu_tx_create(os);
@@ -149,15 +150,15 @@ write_chunk(znode_t *zp, uint64_t off, uint64_t n, const void *buf, uint32_t blk
             set_blksz(zp, blksz, tx);
         err = dmu_write(os, zp->z_object, off, n, buf, tx);
         if (err == 0)
-            written(zp, off + n, tx);
+            written(zp, off + n, kept, tx);
         dmu_tx_commit(tx);
     }
     rw_exit(&zp->z_lock);
     return err;
 }
 
-int
-zpl_write(znode_t *zp, uint64_t off, uint64_t len, const void *buf, uint64_t *done)
+static int
+write_all(znode_t *zp, uint64_t off, uint64_t len, const void *buf, bool kept, uint64_t *done)
 {
     zpl_range_t r;
     uint32_t blksz;
@@ -177,13 +178,25 @@ zpl_write(znode_t *zp, uint64_t off, uint64_t len, const void *buf, uint64_t *do
     while (err == 0 && *done < len) {
         uint64_t pos = off + *done, n = MIN(len - *done, ZPL_WRITE_CHUNK - pos % ZPL_WRITE_CHUNK);
 
-        err = write_chunk(zp, pos, n, (const uint8_t *)buf + *done, blksz);
+        err = write_chunk(zp, pos, n, (const uint8_t *)buf + *done, blksz, kept);
         if (err == 0)
             *done += n;
         blksz = 0;
     }
     zpl_range_exit(&zp->z_rl, &r);
     return err;
+}
+
+int
+zpl_write(znode_t *zp, uint64_t off, uint64_t len, const void *buf, uint64_t *done)
+{
+    return write_all(zp, off, len, buf, false, done);
+}
+
+int
+zpl_writeback(znode_t *zp, uint64_t off, uint64_t len, const void *buf, uint64_t *done)
+{
+    return write_all(zp, off, len, buf, true, done);
 }
 
 int
@@ -316,7 +329,7 @@ punch_tx(znode_t *zp, uint64_t off, uint64_t len, uint64_t size)
     if (len > 0)
         err = dmu_free_range(os, zp->z_object, off, len, tx);
     if (err == 0)
-        written(zp, size, tx);
+        written(zp, size, false, tx);
     dmu_tx_commit(tx);
     return err;
 }
