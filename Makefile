@@ -98,11 +98,11 @@ SAN_ENV := UNIT_LIMIT=1800 CK_TIMEOUT_MULTIPLIER=10 COWBIRD_EFFORT=20 ASAN_OPTIO
 
 asan: ## unit tests under the address and undefined-behaviour sanitizers
 	+@$(SAN_ENV) $(MAKE) --no-print-directory unit B=build/asan \
-	    CFLAGS='-O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined'
+	    CFLAGS='-O1 -g -fno-omit-frame-pointer -Wno-error -fsanitize=address,undefined -fno-sanitize-recover=undefined'
 
 tsan: ## unit tests under the thread sanitizer
 	+@$(SAN_ENV) setarch -R $(MAKE) --no-print-directory unit B=build/tsan \
-	    CFLAGS='-O1 -g -fno-omit-frame-pointer -fsanitize=thread'
+	    CFLAGS='-O1 -g -fno-omit-frame-pointer -Wno-error -fsanitize=thread'
 
 bench: all $(B)/tool_fletcher ## compare Cowbird, zfs-fuse and libfuse's passthrough (PASSTHROUGH=binary)
 	@test/bench/bench.sh

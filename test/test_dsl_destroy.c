@@ -206,7 +206,7 @@ START_TEST(asked_while_writing)
     OK(tp_snapshot(tp, fs, "s"));
     OK(pthread_create(&thread, NULL, asker, &stop));
     for (int i = 0; i < 30; i++) {
-        char name[8];
+        char name[16];
         snprintf(name, sizeof(name), "s%d", i);
         tp_change(tp, fs);
         tp_sync(tp);
